@@ -1,0 +1,1 @@
+//! Control: the ipvsadm language, desired state, snapshots, kernel mirror, socket.

@@ -1,0 +1,1 @@
+//! The fence: a safe interface to DPDK.

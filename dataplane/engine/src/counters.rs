@@ -1,0 +1,143 @@
+//! Counters of one worker. One list makes the enum, the names and the help texts.
+
+use crate::board::bump;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// What a counter means for the balance of a worker:
+/// the sum of the sources equals the sum of the sinks once a burst is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Packets that came to the worker.
+    Source,
+    /// Packets that left it.
+    Sink,
+    /// Packets that left it because something was wrong: also a sink.
+    Drop,
+    /// Not a place of packets.
+    Note,
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident $text:literal $flow:ident $help:literal;)*) => {
+        /// Names of the counters.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(usize)]
+        pub enum Counter {
+            $(#[doc = $help] $name,)*
+        }
+
+        impl Counter {
+            /// All of them, in the order of display.
+            pub const ALL: &'static [Counter] = &[$(Counter::$name,)*];
+
+            /// Name for operators and metrics.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Counter::$name => $text,)* }
+            }
+
+            /// What it counts.
+            #[must_use]
+            pub const fn help(self) -> &'static str {
+                match self { $(Counter::$name => $help,)* }
+            }
+
+            /// Its side of the balance.
+            #[must_use]
+            pub const fn flow(self) -> Flow {
+                match self { $(Counter::$name => Flow::$flow,)* }
+            }
+        }
+    };
+}
+
+counters! {
+    Received "received" Source "packets from the rx queues of NIC ports";
+    HandedIn "handed_in" Source "packets taken over from other workers";
+    Injected "injected" Source "packets of the kernel twins, to be sent";
+    Transmitted "transmitted" Sink "packets that NIC ports took for transmission";
+    HandedOver "handed_over" Sink "packets given to the worker that owns their flow or a tx queue";
+    Punted "punted" Sink "packets given to the kernel twin";
+    Malformed "malformed" Drop "truncated or contradictory headers";
+    BadChecksum "bad_checksum" Drop "wrong IPv4 header or ICMP checksum";
+    NoRealServer "no_real_server" Drop "no real server could be chosen";
+    ServerGone "server_gone" Drop "the connection's real server was deleted";
+    ConnTableFull "conn_table_full" Drop "no room for a new connection";
+    TtlExceeded "ttl_exceeded" Drop "TTL or hop limit was 1";
+    TooBig "too_big" Drop "larger than the path MTU and not to be fragmented";
+    NoRoute "no_route" Drop "no route to the real server or client";
+    NoNeighbour "no_neighbour" Drop "link-layer address not resolved in time";
+    Headroom "headroom" Drop "no room for the tunnel header";
+    Fragment "fragment" Drop "fragment that could not be matched to its datagram";
+    DropPacket "drop_packet" Drop "dropped by the drop_packet defence";
+    TxRingFull "tx_ring_full" Drop "the NIC port did not take the packet";
+    HandOverFull "hand_over_full" Drop "the ring to another worker was full";
+    PuntFull "punt_full" Drop "the ring to the kernel twin was full";
+    NoTwin "no_twin" Drop "not load-balanced, and there is no kernel twin";
+    NewConnections "new_connections" Note "connections created";
+    ExpiredConnections "expired_connections" Note "connections that timed out";
+    Untracked "untracked" Note "packets forwarded without a connection, because the table was full";
+    Answered "answered" Note "packets turned into an ICMP error and sent back";
+    Bursts "bursts" Note "bursts that held packets";
+    Polls "polls" Note "rounds of the poll loop";
+}
+
+/// Number of counters.
+pub const COUNTERS: usize = Counter::ALL.len();
+
+/// The counters of one worker: written by it alone, read by everyone.
+#[derive(Clone, Debug)]
+pub struct WorkerCounters {
+    cells: Arc<[AtomicU64; COUNTERS]>,
+}
+
+impl Default for WorkerCounters {
+    fn default() -> Self {
+        WorkerCounters { cells: Arc::new([const { AtomicU64::new(0) }; COUNTERS]) }
+    }
+}
+
+impl WorkerCounters {
+    /// Adds `by`. Only the owning worker may call it.
+    #[inline]
+    pub fn add(&self, counter: Counter, by: u64) {
+        bump(&self.cells[counter as usize], by);
+    }
+
+    /// Reads a counter.
+    #[must_use]
+    pub fn get(&self, counter: Counter) -> u64 {
+        self.cells[counter as usize].load(Relaxed)
+    }
+
+    /// Sources minus sinks: 0 whenever the worker is between two bursts.
+    #[must_use]
+    pub fn imbalance(&self) -> i64 {
+        Counter::ALL.iter().fold(0, |sum: i64, &counter| {
+            let value = self.get(counter) as i64;
+            match counter.flow() {
+                Flow::Source => sum.wrapping_add(value),
+                Flow::Sink | Flow::Drop => sum.wrapping_sub(value),
+                Flow::Note => sum,
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_balance_is_sources_less_sinks() {
+        let counters = WorkerCounters::default();
+        counters.add(Counter::Received, 5);
+        counters.add(Counter::Transmitted, 3);
+        counters.add(Counter::TxRingFull, 1);
+        counters.add(Counter::NewConnections, 9);
+        assert_eq!(counters.imbalance(), 1);
+        counters.add(Counter::Punted, 1);
+        assert_eq!(counters.imbalance(), 0);
+    }
+}

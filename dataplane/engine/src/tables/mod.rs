@@ -1,0 +1,255 @@
+//! The snapshot that workers read: services, real servers, routes, settings.
+//!
+//! `Tables` is immutable once published. Control keeps a working copy, changes it through the methods here (each copies
+//! only what it touches) and publishes a clone. Nothing here knows of `ipvsadm`; control decides what may be added.
+
+mod chunks;
+mod routes;
+mod server;
+mod service;
+mod settings;
+
+pub use chunks::Chunks;
+pub use routes::Routes;
+pub use server::{ForwardingMethod, Hop, NextHop, Server, ServerId, TunnelChecksum, TunnelKind};
+pub use service::{
+    Candidate, Family, Persistence, SchedulerKind, Service, ServiceFlags, ServiceId, ServiceKey,
+};
+pub use settings::Settings;
+
+use hashbrown::{HashMap, HashSet};
+use shunt_wire::MacAddr;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Shards of the service index: a change copies one shard. 64 shards of 20,000 services hold about 310 each.
+const SHARDS: usize = 64;
+
+/// What control knows of a NIC port, and the engine needs for packets that it originates.
+#[derive(Clone, Debug)]
+pub struct NicPortInfo {
+    /// Its link-layer address.
+    pub mac: MacAddr,
+    /// MTU in bytes of IP packet.
+    pub mtu: u16,
+    /// The address that the kernel would use as source of ICMP errors on this port, per family.
+    pub address_v4: Option<std::net::Ipv4Addr>,
+    /// The same for IPv6.
+    pub address_v6: Option<std::net::Ipv6Addr>,
+}
+
+/// An immutable snapshot of everything that control decides.
+#[derive(Clone, Debug, Default)]
+pub struct Tables {
+    index: Vec<Arc<HashMap<ServiceKey, ServiceId>>>,
+    services: Chunks<Arc<Service>>,
+    servers: Chunks<Server>,
+    /// Real servers by (protocol-less) address: is a packet from one of them? Counts the records of the address.
+    real_addresses: Arc<HashMap<IpAddr, u32>>,
+    /// Services whose port is 0 or which match a firewall mark (spec §3.1 step 4).
+    any_port_services: u32,
+    /// Services on port 21 (spec §3.1 step 3).
+    ftp_services: u32,
+    fwmark_services: u32,
+    routes: Arc<Routes>,
+    local: Arc<HashSet<IpAddr>>,
+    nic_ports: Arc<[NicPortInfo]>,
+    settings: Arc<Settings>,
+}
+
+fn shard(key: &ServiceKey) -> usize {
+    // Any spread will do: it only decides which small map is copied when a service is added.
+    let fold = match key {
+        ServiceKey::Address { protocol, vaddr, vport } => {
+            let address = match vaddr {
+                IpAddr::V4(address) => address.to_bits(),
+                IpAddr::V6(address) => {
+                    let bits = address.to_bits();
+                    (bits ^ (bits >> 32) ^ (bits >> 64) ^ (bits >> 96)) as u32
+                }
+            };
+            address ^ u32::from(*vport) ^ (u32::from(*protocol) << 16)
+        }
+        ServiceKey::Fwmark { mark, .. } => *mark,
+    };
+    (fold.wrapping_mul(0x9E37_79B1) >> 26) as usize % SHARDS
+}
+
+impl Tables {
+    /// An empty snapshot for these NIC ports.
+    #[must_use]
+    pub fn new(nic_ports: Vec<NicPortInfo>) -> Tables {
+        Tables {
+            index: (0..SHARDS).map(|_| Arc::default()).collect(),
+            nic_ports: nic_ports.into(),
+            ..Tables::default()
+        }
+    }
+
+    /// The service with exactly this key.
+    #[must_use]
+    pub fn service_by_key(&self, key: &ServiceKey) -> Option<&Arc<Service>> {
+        let id = self.index.get(shard(key))?.get(key)?;
+        self.services.get(id.0)
+    }
+
+    /// The service that a packet of a new flow belongs to (spec `connections.md` §3.1). `mark` 0 = none.
+    #[must_use]
+    pub fn service_for(&self, mark: u32, protocol: u8, vaddr: IpAddr, vport: u16) -> Option<&Arc<Service>> {
+        if mark != 0 && self.fwmark_services > 0 {
+            let key = ServiceKey::Fwmark { family: Family::of(&vaddr), mark };
+            if let Some(service) = self.service_by_key(&key) {
+                return Some(service);
+            }
+        }
+        let address = |vport| ServiceKey::Address { protocol, vaddr, vport };
+        if let Some(service) = self.service_by_key(&address(vport)) {
+            return Some(service);
+        }
+        const FTP: u16 = 21;
+        const FTP_DATA: u16 = 20;
+        const UNPRIVILEGED: u16 = 1024;
+        const TCP: u8 = 6;
+        if protocol == TCP && self.ftp_services > 0 && (vport == FTP_DATA || vport >= UNPRIVILEGED) {
+            if let Some(service) = self.service_by_key(&address(FTP)) {
+                return Some(service);
+            }
+        }
+        if self.any_port_services > 0 { self.service_by_key(&address(0)) } else { None }
+    }
+
+    /// The service with this id.
+    #[must_use]
+    pub fn service(&self, id: ServiceId) -> Option<&Arc<Service>> {
+        self.services.get(id.0)
+    }
+
+    /// All services, in no particular order.
+    pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
+        self.services.iter()
+    }
+
+    /// The server with this id, deleted ones included while connections may name them.
+    #[inline]
+    #[must_use]
+    pub fn server(&self, id: ServerId) -> Option<&Server> {
+        self.servers.get(id.0)
+    }
+
+    /// All servers, deleted ones included.
+    pub fn servers(&self) -> impl Iterator<Item = &Server> {
+        self.servers.iter()
+    }
+
+    /// Does any server, deleted ones included, have this address?
+    #[must_use]
+    pub fn is_real_address(&self, address: &IpAddr) -> bool {
+        self.real_addresses.contains_key(address)
+    }
+
+    /// Adds a service or replaces the one with the same id.
+    pub fn put_service(&mut self, service: Service) {
+        self.remove_service(service.id);
+        self.count_kinds(&service.key, true);
+        Arc::make_mut(&mut self.index[shard(&service.key)]).insert(service.key, service.id);
+        let id = service.id;
+        self.services.set(id.0, Some(Arc::new(service)));
+    }
+
+    /// Removes a service; its servers stay until [`Tables::remove_server`].
+    pub fn remove_service(&mut self, id: ServiceId) {
+        let Some(service) = self.services.get(id.0) else { return };
+        let key = service.key;
+        self.count_kinds(&key, false);
+        Arc::make_mut(&mut self.index[shard(&key)]).remove(&key);
+        self.services.set(id.0, None);
+    }
+
+    fn count_kinds(&mut self, key: &ServiceKey, added: bool) {
+        let step = |count: &mut u32| *count = if added { *count + 1 } else { *count - 1 };
+        match key {
+            ServiceKey::Fwmark { .. } => {
+                step(&mut self.fwmark_services);
+                step(&mut self.any_port_services);
+            }
+            ServiceKey::Address { vport: 0, .. } => step(&mut self.any_port_services),
+            ServiceKey::Address { vport: 21, .. } => step(&mut self.ftp_services),
+            ServiceKey::Address { .. } => {}
+        }
+    }
+
+    /// Adds a server or replaces the one with the same id.
+    pub fn put_server(&mut self, server: Server) {
+        let before = self.servers.get(server.id.0).map(|old| old.daddr);
+        if before != Some(server.daddr) {
+            if let Some(before) = before {
+                self.count_address(before, false);
+            }
+            self.count_address(server.daddr, true);
+        }
+        let id = server.id;
+        self.servers.set(id.0, Some(server));
+    }
+
+    /// Forgets a server. No connection may name it any more.
+    pub fn remove_server(&mut self, id: ServerId) {
+        if let Some(address) = self.servers.get(id.0).map(|server| server.daddr) {
+            self.count_address(address, false);
+            self.servers.set(id.0, None);
+        }
+    }
+
+    fn count_address(&mut self, address: IpAddr, added: bool) {
+        let map = Arc::make_mut(&mut self.real_addresses);
+        let count = map.entry(address).or_insert(0);
+        *count = if added { *count + 1 } else { *count - 1 };
+        if *count == 0 {
+            map.remove(&address);
+        }
+    }
+
+    /// The way to any address.
+    #[must_use]
+    pub fn routes(&self) -> &Routes {
+        &self.routes
+    }
+
+    /// Replaces all routes.
+    pub fn set_routes(&mut self, routes: Routes) {
+        self.routes = Arc::new(routes);
+    }
+
+    /// Is this one of the director's own addresses (VIPs included)?
+    #[must_use]
+    pub fn is_local(&self, address: &IpAddr) -> bool {
+        self.local.contains(address)
+    }
+
+    /// Replaces the set of the director's own addresses.
+    pub fn set_local(&mut self, local: HashSet<IpAddr>) {
+        self.local = Arc::new(local);
+    }
+
+    /// The NIC ports, in the order of the configuration.
+    #[must_use]
+    pub fn nic_ports(&self) -> &[NicPortInfo] {
+        &self.nic_ports
+    }
+
+    /// Replaces what is known of the NIC ports.
+    pub fn set_nic_ports(&mut self, nic_ports: Vec<NicPortInfo>) {
+        self.nic_ports = nic_ports.into();
+    }
+
+    /// Settings in force.
+    #[inline]
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Settings, to be changed.
+    pub fn settings_mut(&mut self) -> &mut Settings {
+        Arc::make_mut(&mut self.settings)
+    }
+}

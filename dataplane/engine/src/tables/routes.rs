@@ -1,0 +1,116 @@
+//! Longest prefix match from an address to its [`Hop`].
+//!
+//! Replies of NAT leave towards clients, and clients are anywhere. The table mirrors the kernel's routes with its
+//! neighbours folded in as host routes, so one lookup yields the link-layer address.
+
+use super::server::Hop;
+use hashbrown::HashMap;
+use std::net::IpAddr;
+
+/// One family: a map for each prefix length in use, longest first. Directors hold a few lengths, so a lookup is a few
+/// probes of small maps.
+#[derive(Clone, Debug)]
+struct Lengths<A> {
+    maps: Vec<(u8, HashMap<A, Hop>)>,
+}
+
+impl<A> Default for Lengths<A> {
+    fn default() -> Self {
+        Lengths { maps: Vec::new() }
+    }
+}
+
+/// Keeps the first `len` bits.
+trait Prefix: Copy + Eq + std::hash::Hash {
+    fn masked(self, len: u8) -> Self;
+}
+
+impl Prefix for u32 {
+    fn masked(self, len: u8) -> u32 {
+        self & u32::MAX.checked_shl(32 - u32::from(len)).unwrap_or(0)
+    }
+}
+
+impl Prefix for u128 {
+    fn masked(self, len: u8) -> u128 {
+        self & u128::MAX.checked_shl(128 - u32::from(len)).unwrap_or(0)
+    }
+}
+
+impl<A: Prefix> Lengths<A> {
+    fn insert(&mut self, address: A, len: u8, hop: Hop) {
+        let place = match self.maps.binary_search_by(|(have, _)| len.cmp(have)) {
+            Ok(place) => place,
+            Err(place) => {
+                self.maps.insert(place, (len, HashMap::new()));
+                place
+            }
+        };
+        self.maps[place].1.insert(address.masked(len), hop);
+    }
+
+    fn lookup(&self, address: A) -> Hop {
+        self.maps
+            .iter()
+            .find_map(|(len, map)| map.get(&address.masked(*len)).copied())
+            .unwrap_or(Hop::Unreachable)
+    }
+}
+
+/// Routes of both families.
+#[derive(Clone, Debug, Default)]
+pub struct Routes {
+    v4: Lengths<u32>,
+    v6: Lengths<u128>,
+}
+
+impl Routes {
+    /// Adds or replaces the route to `address/len`. A length beyond the family's is taken as its longest.
+    pub fn insert(&mut self, address: IpAddr, len: u8, hop: Hop) {
+        match address {
+            IpAddr::V4(address) => self.v4.insert(address.to_bits(), len.min(32), hop),
+            IpAddr::V6(address) => self.v6.insert(address.to_bits(), len.min(128), hop),
+        }
+    }
+
+    /// The way to `address`.
+    #[must_use]
+    pub fn lookup(&self, address: IpAddr) -> Hop {
+        match address {
+            IpAddr::V4(address) => self.v4.lookup(address.to_bits()),
+            IpAddr::V6(address) => self.v6.lookup(address.to_bits()),
+        }
+    }
+
+    /// The way to an IPv4 address in host order.
+    #[must_use]
+    pub fn lookup_v4(&self, address: u32) -> Hop {
+        self.v4.lookup(address)
+    }
+
+    /// The way to an IPv6 address in host order.
+    #[must_use]
+    pub fn lookup_v6(&self, address: u128) -> Hop {
+        self.v6.lookup(address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_prefix_wins() {
+        let mut routes = Routes::default();
+        assert_eq!(routes.lookup([10, 0, 0, 1].into()), Hop::Unreachable);
+        routes.insert([0, 0, 0, 0].into(), 0, Hop::Unresolved);
+        routes.insert([10, 0, 0, 99].into(), 24, Hop::Local);
+        routes.insert([10, 0, 0, 7].into(), 32, Hop::Unreachable);
+        assert_eq!(routes.lookup([192, 0, 2, 1].into()), Hop::Unresolved);
+        assert_eq!(routes.lookup([10, 0, 0, 1].into()), Hop::Local);
+        assert_eq!(routes.lookup([10, 0, 0, 7].into()), Hop::Unreachable);
+        let v6: IpAddr = "2001:db8::1".parse().unwrap();
+        routes.insert("2001:db8::".parse().unwrap(), 32, Hop::Local);
+        assert_eq!(routes.lookup(v6), Hop::Local);
+    }
+}

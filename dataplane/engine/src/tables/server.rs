@@ -1,0 +1,113 @@
+//! A real server and the way to it.
+
+use super::service::ServiceId;
+use shunt_wire::{MacAddr, NicPortId};
+use std::net::IpAddr;
+
+/// Names a real server (a pair of service and address). Reused only after no connection names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServerId(pub u32);
+
+impl ServerId {
+    /// "No server": a bypass entry, or a synchronised one whose server is unknown.
+    pub const NONE: ServerId = ServerId(u32::MAX);
+}
+
+/// How packets reach a real server. The numbers are those of IPVS connection flags (spec `connections.md` §1.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum ForwardingMethod {
+    /// Network address translation ("masquerading").
+    Nat = 0,
+    /// The director itself.
+    Local = 1,
+    /// IPIP, GUE or GRE.
+    Tunnel = 2,
+    /// Only the link-layer address changes.
+    DirectRouting = 3,
+    /// No server: to the packet's own destination.
+    Bypass = 4,
+}
+
+/// Encapsulation of a tunnel server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TunnelKind {
+    /// IP in IP.
+    Ipip,
+    /// Generic UDP encapsulation to this UDP port (host order).
+    Gue {
+        /// Destination UDP port, host order, not 0.
+        dport: u16,
+    },
+    /// Generic routing encapsulation.
+    Gre,
+}
+
+/// Checksum options of GUE and GRE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TunnelChecksum {
+    /// None.
+    None,
+    /// Of the whole payload.
+    Full,
+    /// Remote checksum offload (GUE).
+    Remote,
+}
+
+/// The link-layer way to a neighbour. 16 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextHop {
+    /// NIC port to leave by.
+    pub nic_port: NicPortId,
+    /// Path MTU in bytes of IP packet.
+    pub mtu: u16,
+    /// Destination address of the frame.
+    pub dst_mac: MacAddr,
+    /// Source address of the frame: the NIC port's own.
+    pub src_mac: MacAddr,
+}
+
+/// Where packets for an address go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hop {
+    /// To a neighbour whose link-layer address is known.
+    Via(NextHop),
+    /// To the director itself.
+    Local,
+    /// A route exists, but the neighbour's link-layer address is not known yet.
+    Unresolved,
+    /// No route.
+    Unreachable,
+}
+
+/// A real server. Immutable once published.
+#[derive(Clone, Debug)]
+#[repr(align(64))]
+pub struct Server {
+    /// The way to it, resolved by control.
+    pub hop: Hop,
+    /// How packets reach it.
+    pub method: ForwardingMethod,
+    /// False once it was deleted: connections may still name it (spec `connections.md` §7.3).
+    pub available: bool,
+    /// Encapsulation, for [`ForwardingMethod::Tunnel`].
+    pub tunnel: TunnelKind,
+    /// Checksum option of the tunnel.
+    pub tunnel_checksum: TunnelChecksum,
+    /// Weight; 0 = quiesced.
+    pub weight: i32,
+    /// Its id.
+    pub id: ServerId,
+    /// The service that it belongs to (its last one, if deleted).
+    pub service: ServiceId,
+    /// Configured port, host order; 0 = the packet's own.
+    pub dport: u16,
+    /// Configured address.
+    pub daddr: IpAddr,
+    /// Source address of tunnel headers: what routing selects for `daddr`. `None` if the director has none.
+    pub tunnel_source: Option<IpAddr>,
+    /// Upper connection threshold; 0 = none.
+    pub upper_threshold: u32,
+    /// Lower connection threshold; 0 = three quarters of the upper one.
+    pub lower_threshold: u32,
+}

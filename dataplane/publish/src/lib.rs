@@ -1,0 +1,1 @@
+//! Publication of immutable snapshots to workers.

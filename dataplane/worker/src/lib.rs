@@ -1,0 +1,1 @@
+//! The poll loop that binds DPDK ports, the engine and publication.

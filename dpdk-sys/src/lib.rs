@@ -1,0 +1,1 @@
+//! Raw bindings to the installed libdpdk, and a shim for its static inlines.

@@ -1,0 +1,2 @@
+//! `shuntd`: the one place that knows control, worker and dpdk.
+fn main() {}
