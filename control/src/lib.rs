@@ -1,1 +1,4 @@
-//! Control: the ipvsadm language, desired state, snapshots, kernel mirror, socket.
+//! Control: the ipvsadm language, desired state, snapshots, kernel mirror, socket. Never sees DPDK.
+#![forbid(unsafe_code)]
+
+pub mod dataplane;

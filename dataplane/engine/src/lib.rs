@@ -5,11 +5,13 @@
 #![forbid(unsafe_code)]
 
 pub mod board;
+mod connection_info;
 pub mod counters;
 pub mod sched;
 pub mod tables;
 mod tick;
 mod verdict;
 
+pub use connection_info::ConnectionInfo;
 pub use tick::Tick;
 pub use verdict::Verdict;

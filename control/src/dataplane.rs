@@ -1,0 +1,34 @@
+//! What control needs of the workers. `src/main.rs` implements it over real ones; tests over an engine or nothing.
+
+use shunt_engine::ConnectionInfo;
+use shunt_engine::board::Boards;
+use shunt_engine::counters::WorkerCounters;
+use shunt_engine::tables::Tables;
+use std::time::Duration;
+
+/// The workers did not all observe a snapshot in time.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "worker {worker} has not observed the change within {waited:?}; it will be in force when the worker runs again"
+)]
+pub struct Lagging {
+    /// The first worker that is behind.
+    pub worker: usize,
+    /// How long control waited.
+    pub waited: Duration,
+}
+
+/// The workers, as control sees them.
+pub trait Dataplane: Send + Sync {
+    /// Publishes a snapshot and returns once it is in force on every worker.
+    ///
+    /// # Errors
+    /// [`Lagging`] if a worker does not observe it within a second. The snapshot is published all the same.
+    fn publish(&self, tables: Tables) -> Result<(), Lagging>;
+    /// Counts and statistics per real server.
+    fn boards(&self) -> &Boards;
+    /// Counters of each worker.
+    fn worker_counters(&self) -> Vec<WorkerCounters>;
+    /// Calls `each` for every connection of every worker, in no particular order, without stalling a worker.
+    fn connections(&self, each: &mut dyn FnMut(&ConnectionInfo));
+}
