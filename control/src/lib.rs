@@ -2,3 +2,5 @@
 #![forbid(unsafe_code)]
 
 pub mod dataplane;
+pub mod director;
+pub mod ipvsadm;
