@@ -55,6 +55,7 @@ static const uint64_t SHIM_TX_OFFLOAD_MBUF_FAST_FREE = RTE_ETH_TX_OFFLOAD_MBUF_F
 static const uint32_t SHIM_MQ_RX_RSS = RTE_ETH_MQ_RX_RSS;
 static const uint32_t SHIM_MQ_RX_NONE = RTE_ETH_MQ_RX_NONE;
 static const uint32_t SHIM_RETA_GROUP_SIZE = RTE_ETH_RETA_GROUP_SIZE;
+static const uint32_t SHIM_HEADROOM = RTE_PKTMBUF_HEADROOM;
 static const uint32_t SHIM_ETHER_OVERHEAD = RTE_ETHER_HDR_LEN + RTE_ETHER_CRC_LEN;
 
 uint16_t shim_rx_burst(uint16_t nic_port, uint16_t queue, struct rte_mbuf **frames, uint16_t count);
