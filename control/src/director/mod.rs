@@ -7,17 +7,38 @@
 //!
 //! It resolves no names, reads no clock and opens no file: it may be held locked without fear.
 
+mod plan;
 mod refusal;
 mod resolver;
+mod scheduler_name;
+mod server;
+mod service;
+mod settings;
+mod snapshot;
+mod statistics;
+mod trash;
 
 pub use refusal::{Errno, Refusal};
 pub use resolver::{Resolver, StaticResolver};
+pub use scheduler_name::{name_of_scheduler, scheduler_of_name};
+pub use server::ServerOptions;
+pub use service::ServiceOptions;
+pub use settings::SettingError;
+pub use snapshot::{ConnectionCounts, Snapshot};
+pub use statistics::{Counters, Statistics};
 
 use crate::dataplane::{Dataplane, Lagging};
-use shunt_engine::tables::{Hop, NicPortInfo, Routes, Tables};
-use std::collections::HashSet;
+use server::ServerRecord;
+use service::{ServiceRecord, ServiceStatistics};
+use shunt_engine::Tick;
+use shunt_engine::board::Boards;
+use shunt_engine::tables::{
+    Candidate, Chunks, NicPortInfo, Routes, Server, ServerId, ServiceId, ServiceKey, Tables,
+};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
+use trash::Trash;
 
 /// Bounds of the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,9 +54,38 @@ pub struct Director {
     dataplane: Arc<dyn Dataplane>,
     resolver: Arc<dyn Resolver>,
     limits: Limits,
+    /// The working copy.
     tables: Tables,
+    services: HashMap<ServiceKey, ServiceRecord>,
+    /// Services whose record is ahead of the working copy.
+    unsettled: Vec<ServiceKey>,
+    next_service_id: u32,
+    free_service_ids: VecDeque<ServiceId>,
+    /// Services ever added.
+    born: u64,
+    /// Servers that are not deleted.
+    live: HashMap<(ServiceId, IpAddr, u16), ServerId>,
+    /// By server id, deleted ones included.
+    servers: Vec<ServerRecord>,
+    /// Servers ever added.
+    joined: u64,
+    trash: Trash,
+    service_statistics: Chunks<ServiceStatistics>,
+    server_statistics: Chunks<Statistics>,
+    total: Statistics,
+    /// Do ticks move counters and rates? (Sysctl `run_estimation`.)
+    run_estimation: bool,
     /// The working copy differs from what workers see.
     unpublished: bool,
+    /// Publications so far.
+    publications: u64,
+    /// The latest publication that every worker has observed.
+    in_force: u64,
+}
+
+/// Does any connection refer to this server?
+fn is_used(boards: &Boards, id: ServerId) -> bool {
+    boards.total(id) != 0 || boards.sum(id, |counts| &counts.persistent) != 0
 }
 
 impl Director {
@@ -53,7 +103,22 @@ impl Director {
             resolver,
             limits: Limits { servers, ..limits },
             tables: Tables::new(nic_ports),
+            services: HashMap::new(),
+            unsettled: Vec::new(),
+            next_service_id: 0,
+            free_service_ids: VecDeque::new(),
+            born: 0,
+            live: HashMap::new(),
+            servers: Vec::new(),
+            joined: 0,
+            trash: Trash::new(servers),
+            service_statistics: Chunks::default(),
+            server_statistics: Chunks::default(),
+            total: Statistics::default(),
+            run_estimation: true,
             unpublished: true,
+            publications: 0,
+            in_force: 0,
         }
     }
 
@@ -77,8 +142,99 @@ impl Director {
         if !self.unpublished {
             return Ok(());
         }
+        self.settle();
         self.unpublished = false;
-        self.dataplane.publish(self.tables.clone())
+        self.publications += 1;
+        self.dataplane.publish(self.tables.clone())?;
+        self.in_force = self.publications;
+        Ok(())
+    }
+
+    /// Brings the working copy up to date with the records.
+    fn settle(&mut self) {
+        for key in std::mem::take(&mut self.unsettled) {
+            self.settle_service(&key);
+        }
+    }
+
+    /// The same for one service. It copies the list of its servers: so it is done once per batch, not per change.
+    fn settle_service(&mut self, key: &ServiceKey) {
+        let Some(record) = self.services.get_mut(key).filter(|record| record.changed) else { return };
+        record.changed = false;
+        let newest_first = record.servers.values().rev();
+        record.service.servers = newest_first
+            .filter_map(|id| {
+                let server = self.tables.server(*id)?;
+                let last_weight = self.servers.get(id.0 as usize)?.last_weight;
+                let Server { weight, daddr, dport, .. } = *server;
+                Some(Candidate { id: *id, weight, last_weight, daddr, dport })
+            })
+            .collect();
+        plan::settle(&mut record.service);
+        self.tables.put_service(record.service.clone());
+    }
+
+    /// The tick of 2 s: moves visible counters and rates, and once a minute frees deleted servers to which no
+    /// connection refers any more.
+    ///
+    /// # Errors
+    /// [`Lagging`] of the publication that may be needed.
+    pub fn tick(&mut self, now: Tick) -> Result<(), Lagging> {
+        if self.run_estimation {
+            self.estimate();
+        }
+        let boards = self.dataplane.boards().clone();
+        let freed = self.trash.run(now, self.in_force, |id| is_used(&boards, id));
+        if freed.is_empty() {
+            return Ok(());
+        }
+        self.forget(&freed);
+        self.publish()
+    }
+
+    fn forget(&mut self, freed: &[ServerId]) {
+        for id in freed {
+            self.tables.remove_server(*id);
+            self.server_statistics.set(id.0, None);
+            self.unpublished = true;
+        }
+    }
+
+    /// Makes visible what workers counted since the last tick. Service and total take what their servers counted, the
+    /// last packets of deleted ones included.
+    fn estimate(&mut self) {
+        let boards = self.dataplane.boards();
+        let mut of_services: HashMap<ServiceId, Counters> = HashMap::new();
+        let mut of_all = Counters::default();
+        for server in self.tables.servers() {
+            let now = Counters::of(boards, server.id);
+            let Some(statistics) = self.server_statistics.get(server.id.0) else { continue };
+            let counted = now.since(statistics.seen());
+            let is_live = !self.trash.contains(server.id);
+            if counted == Counters::default() && (!is_live || statistics.is_still(now)) {
+                continue;
+            }
+            of_all = of_all.plus(counted);
+            let born = self.servers.get(server.id.0 as usize).map(|record| record.service_born);
+            if self.service_statistics.get(server.service.0).map(|service| service.born) == born {
+                let sum = of_services.entry(server.service).or_default();
+                *sum = sum.plus(counted);
+            }
+            if let Some(statistics) = self.server_statistics.get_mut(server.id.0) {
+                if is_live { statistics.tick(now) } else { statistics.see(now) }
+            }
+        }
+        for record in self.services.values() {
+            let id = record.service.id;
+            let Some(have) = self.service_statistics.get(id.0) else { continue };
+            let now = have.statistics.seen().plus(of_services.get(&id).copied().unwrap_or_default());
+            if !have.statistics.is_still(now)
+                && let Some(have) = self.service_statistics.get_mut(id.0)
+            {
+                have.statistics.tick(now);
+            }
+        }
+        self.total.tick(self.total.seen().plus(of_all));
     }
 
     /// Takes over a new view of routes and neighbours and updates every server whose way changed.
@@ -92,7 +248,7 @@ impl Director {
             .filter_map(|server| {
                 let (hop, tunnel_source) = self.resolver.resolve(server.daddr);
                 let same = hop == server.hop && tunnel_source == server.tunnel_source;
-                (!same).then(|| shunt_engine::tables::Server { hop, tunnel_source, ..server.clone() })
+                (!same).then(|| Server { hop, tunnel_source, ..server.clone() })
             })
             .collect();
         let count = changed.len();
@@ -119,9 +275,5 @@ impl Director {
     pub fn set_nic_ports(&mut self, nic_ports: Vec<NicPortInfo>) {
         self.tables.set_nic_ports(nic_ports);
         self.unpublished = true;
-    }
-
-    fn hop_of(&self, daddr: IpAddr) -> (Hop, Option<IpAddr>) {
-        self.resolver.resolve(daddr)
     }
 }

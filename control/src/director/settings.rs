@@ -1,0 +1,171 @@
+//! Settings that change while packets flow: `ipvsadm --set`, and the kernel's sysctls by name (spec `connections.md`
+//! §14).
+
+use super::{Director, Errno, Refusal};
+use shunt_engine::tables::Settings;
+
+/// A setting could not be changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SettingError {
+    /// Nothing has this name.
+    #[error("there is no setting `{0}'")]
+    Unknown(String),
+    /// IPVS has it, but it means nothing here.
+    #[error("`{name}' has no effect in shunt: {why}")]
+    NotApplicable {
+        /// Its name.
+        name: &'static str,
+        /// The reason.
+        why: &'static str,
+    },
+    /// Not a number, or out of range.
+    #[error("`{value}' is no value for `{name}': a whole number from {min} to {max} is wanted")]
+    Value {
+        /// Its name.
+        name: &'static str,
+        /// What was given.
+        value: String,
+        /// The smallest value.
+        min: u32,
+        /// The largest value.
+        max: u32,
+    },
+}
+
+/// One setting that the engine obeys.
+struct Entry {
+    name: &'static str,
+    max: u32,
+    get: fn(&Settings) -> u32,
+    set: fn(&mut Settings, u32),
+}
+
+/// Largest value of the kernel's `int` settings.
+const INT_MAX: u32 = i32::MAX as u32;
+
+macro_rules! entries {
+    ($($name:ident: $kind:ident,)*) => {
+        &[$(entries!(@ $name $kind),)*]
+    };
+    (@ $name:ident switch) => {
+        Entry {
+            name: stringify!($name),
+            max: INT_MAX,
+            get: |settings| u32::from(settings.$name),
+            set: |settings, value| settings.$name = value != 0,
+        }
+    };
+    (@ $name:ident defence) => {
+        Entry {
+            name: stringify!($name),
+            max: 3,
+            get: |settings| u32::from(settings.$name),
+            set: |settings, value| settings.$name = value as u8,
+        }
+    };
+    (@ $name:ident number) => {
+        Entry {
+            name: stringify!($name),
+            max: INT_MAX,
+            get: |settings| settings.$name,
+            set: |settings, value| settings.$name = value,
+        }
+    };
+}
+
+const ENTRIES: &[Entry] = entries! {
+    am_droprate: number,
+    backup_only: switch,
+    cache_bypass: switch,
+    conn_reuse_mode: number,
+    drop_entry: defence,
+    drop_packet: defence,
+    expire_nodest_conn: switch,
+    expire_quiescent_template: switch,
+    ignore_tunneled: switch,
+    lblc_expiration: number,
+    lblcr_expiration: number,
+    nat_icmp_send: switch,
+    pmtu_disc: switch,
+    schedule_icmp: switch,
+    secure_tcp: defence,
+    sloppy_sctp: switch,
+    sloppy_tcp: switch,
+};
+
+/// Estimation is control's own business.
+const RUN_ESTIMATION: &str = "run_estimation";
+
+const SYNC: &str = "connection synchronisation is not supported yet";
+
+/// What IPVS has beside [`ENTRIES`], and why it is not here.
+const NOT_APPLICABLE: &[(&str, &str)] = &[
+    ("amemthresh", "memory is taken at start, so free memory says nothing about overload"),
+    ("conntrack", "packets do not pass the kernel's connection tracking"),
+    ("debug_level", "the log level stands in the configuration file"),
+    ("snat_reroute", "replies always follow the routes of the mirror"),
+    ("sync_persist_mode", SYNC),
+    ("sync_ports", SYNC),
+    ("sync_qlen_max", SYNC),
+    ("sync_refresh_period", SYNC),
+    ("sync_retries", SYNC),
+    ("sync_sock_size", SYNC),
+    ("sync_threshold", SYNC),
+    ("sync_version", SYNC),
+];
+
+fn parse(name: &'static str, value: &str, max: u32) -> Result<u32, SettingError> {
+    let error = || SettingError::Value { name, value: value.to_owned(), min: 0, max };
+    value.trim().parse().ok().filter(|number| *number <= max).ok_or_else(error)
+}
+
+impl Director {
+    /// `--set`: the timeouts of established TCP connections, of TCP connections in FIN_WAIT and of UDP flows, in
+    /// seconds. 0 keeps a timeout.
+    ///
+    /// # Errors
+    /// EINVAL for a value that the kernel could not hold in its clock ticks (100 per second).
+    pub fn set_timeouts(&mut self, tcp_s: u32, tcp_fin_s: u32, udp_s: u32) -> Result<(), Refusal> {
+        const TICKS_PER_SECOND: u32 = 100;
+        if [tcp_s, tcp_fin_s, udp_s].iter().any(|timeout| *timeout > INT_MAX / TICKS_PER_SECOND) {
+            return Err(Errno::Einval.into());
+        }
+        let settings = self.tables.settings_mut();
+        let set = |place: &mut u32, timeout_s: u32| *place = if timeout_s == 0 { *place } else { timeout_s };
+        set(&mut settings.timeout_tcp_s, tcp_s);
+        set(&mut settings.timeout_tcp_fin_s, tcp_fin_s);
+        set(&mut settings.timeout_udp_s, udp_s);
+        self.unpublished = true;
+        Ok(())
+    }
+
+    /// Changes a setting by the name of its sysctl. Needs a [`Director::publish`].
+    ///
+    /// # Errors
+    /// [`SettingError`]; nothing was changed.
+    pub fn set_sysctl(&mut self, name: &str, value: &str) -> Result<(), SettingError> {
+        if name == RUN_ESTIMATION {
+            self.run_estimation = parse(RUN_ESTIMATION, value, INT_MAX)? != 0;
+            return Ok(());
+        }
+        if let Some(entry) = ENTRIES.iter().find(|entry| entry.name == name) {
+            let value = parse(entry.name, value, entry.max)?;
+            (entry.set)(self.tables.settings_mut(), value);
+            self.unpublished = true;
+            return Ok(());
+        }
+        match NOT_APPLICABLE.iter().find(|(have, _)| *have == name) {
+            Some((name, why)) => Err(SettingError::NotApplicable { name, why }),
+            None => Err(SettingError::Unknown(name.to_owned())),
+        }
+    }
+
+    /// All settings and their values, by name.
+    pub fn sysctls(&self) -> Vec<(&'static str, u32)> {
+        let settings = self.tables.settings();
+        let mut all: Vec<_> = ENTRIES.iter().map(|entry| (entry.name, (entry.get)(settings))).collect();
+        all.push((RUN_ESTIMATION, u32::from(self.run_estimation)));
+        all.sort_unstable();
+        all
+    }
+}
