@@ -32,3 +32,47 @@ pub trait Dataplane: Send + Sync {
     /// Calls `each` for every connection of every worker, in no particular order, without stalling a worker.
     fn connections(&self, each: &mut dyn FnMut(&ConnectionInfo));
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    /// A dataplane without workers: keeps what was published, for tests to look at.
+    pub(crate) struct Recorder {
+        pub published: Mutex<Vec<Tables>>,
+        pub connections: Mutex<Vec<ConnectionInfo>>,
+        pub counters: Vec<WorkerCounters>,
+        boards: Boards,
+    }
+
+    impl Recorder {
+        pub fn new(workers: usize, servers_max: usize) -> Recorder {
+            Recorder {
+                published: Mutex::default(),
+                connections: Mutex::default(),
+                counters: vec![WorkerCounters::default(); workers],
+                boards: Boards::new(workers, servers_max),
+            }
+        }
+    }
+
+    impl Dataplane for Recorder {
+        fn publish(&self, tables: Tables) -> Result<(), Lagging> {
+            self.published.lock().unwrap().push(tables);
+            Ok(())
+        }
+
+        fn boards(&self) -> &Boards {
+            &self.boards
+        }
+
+        fn worker_counters(&self) -> Vec<WorkerCounters> {
+            self.counters.clone()
+        }
+
+        fn connections(&self, each: &mut dyn FnMut(&ConnectionInfo)) {
+            self.connections.lock().unwrap().iter().for_each(each);
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! Control: the ipvsadm language, desired state, snapshots, kernel mirror, socket. Never sees DPDK.
 #![forbid(unsafe_code)]
 
+pub mod config;
 pub mod dataplane;
 pub mod director;
 pub mod ipvsadm;

@@ -1,0 +1,155 @@
+//! The small sections of the configuration.
+
+use super::Mac;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// The redirection table that spreads flows has 128 entries; more workers than that would get none.
+pub const WORKERS_MAX: usize = 128;
+/// NIC ports of one director. DPDK itself stops at 32 (RTE_MAX_ETHPORTS).
+pub const NIC_PORTS_MAX: usize = 32;
+
+/// `[eal]`: DPDK's environment. Needs a restart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Eal {
+    /// Memory for packets in MiB, taken at start. 0: 64 MiB without hugepages, as much as is needed with them.
+    pub memory_mb: u32,
+    /// Packets live in hugepages. Real NICs need them, virtual devices do not.
+    pub hugepages: bool,
+    /// Leave no files behind in hugetlbfs and in /var/run/dpdk.
+    pub in_memory: bool,
+    /// Tells this process from other DPDK processes if `in_memory` is false.
+    pub file_prefix: String,
+    /// Further arguments of rte_eal_init, for experts.
+    pub extra_args: Vec<String>,
+}
+
+impl Default for Eal {
+    fn default() -> Self {
+        Eal {
+            memory_mb: 0,
+            hugepages: true,
+            in_memory: true,
+            file_prefix: "shunt".to_owned(),
+            extra_args: Vec::new(),
+        }
+    }
+}
+
+/// What a worker does when there are no packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Idle {
+    /// Keep polling: the lowest latency, and the core is always busy.
+    #[default]
+    Poll,
+    /// Sleep for a moment after empty polls: for laptops and tests.
+    Sleep,
+}
+
+/// `[workers]`: the threads that carry packets. Needs a restart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Workers {
+    /// One worker is pinned to each of these cores.
+    pub cores: Vec<usize>,
+    /// What they do when there are no packets.
+    #[serde(default)]
+    pub idle: Idle,
+}
+
+/// `[control]`: how operators reach the daemon. Needs a restart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Control {
+    /// Path of the control socket (mode 0660).
+    pub socket: PathBuf,
+    /// Group whose members may change things. None: root only.
+    pub group: Option<String>,
+    /// The core of everything that is not a worker.
+    pub main_core: usize,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Control { socket: "/run/shunt/control.sock".into(), group: None, main_core: 0 }
+    }
+}
+
+/// `[connections]`: sizes of the connection tables of each worker, taken at start. Needs a restart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Connections {
+    /// IPv4 connections of each worker; about 80 bytes each.
+    pub max_ipv4: u32,
+    /// IPv6 connections of each worker; about 144 bytes each.
+    pub max_ipv6: u32,
+}
+
+impl Default for Connections {
+    fn default() -> Self {
+        Connections { max_ipv4: 1_048_576, max_ipv6: 262_144 }
+    }
+}
+
+/// `[limits]`: bounds on what operators may add. Needs a restart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Virtual services.
+    pub services: usize,
+    /// Real servers, deleted ones with living connections included; 64 bytes each per worker.
+    pub servers: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { services: 32_768, servers: 65_536 }
+    }
+}
+
+/// `[[next_hop]]`: a static way to the addresses of a prefix. Re-read on SIGHUP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NextHop {
+    /// The prefix; 0.0.0.0/0 and ::/0 are the rest of the world.
+    pub prefix: IpNet,
+    /// Name of the NIC port to leave by.
+    pub nic_port: String,
+    /// Link-layer address of the neighbour.
+    pub mac: Mac,
+}
+
+/// `[[local_address]]`: an address of the director itself. Re-read on SIGHUP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LocalAddress {
+    /// The address.
+    pub address: IpAddr,
+    /// Name of the NIC port whose packets use it as source (ICMP errors, tunnel headers).
+    pub nic_port: String,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+    Trace,
+}
+
+/// `[log]`: what is written to stderr. Re-read on SIGHUP.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// This severity and worse.
+    pub level: LogLevel,
+}

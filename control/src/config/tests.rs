@@ -1,0 +1,197 @@
+use super::*;
+use crate::director::Director;
+use std::path::PathBuf;
+
+fn configs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs")
+}
+
+const MINIMAL: &str =
+    "[workers]\ncores = [1]\n\n[[nic_port]]\nname = \"eth\"\ndevice = \"net_tap0,iface=x\"\n";
+
+fn error_of(text: &str) -> String {
+    Config::parse("f.toml", text).expect_err("must be refused").to_string()
+}
+
+#[test]
+fn all_shipped_files_load() {
+    let files: Vec<_> = std::fs::read_dir(configs())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .collect();
+    assert!(files.len() >= 8, "{files:?}");
+    for file in files {
+        Config::load(&file).unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+/// Keys that `parsed` has by its type and `written` does not spell out.
+fn missing(path: &str, parsed: &serde_json::Value, written: &toml::Value, found: &mut Vec<String>) {
+    match (parsed, written) {
+        (serde_json::Value::Object(parsed), toml::Value::Table(written)) => {
+            for (key, value) in parsed {
+                let path = format!("{path}.{key}");
+                match written.get(key) {
+                    Some(written) => missing(&path, value, written, found),
+                    None => found.push(path),
+                }
+            }
+        }
+        (serde_json::Value::Array(parsed), toml::Value::Array(written)) => {
+            for (parsed, written) in parsed.iter().zip(written) {
+                missing(path, parsed, written, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn the_reference_names_every_key() {
+    let text = std::fs::read_to_string(configs().join("reference.toml")).unwrap();
+    let config = Config::parse("reference.toml", &text).unwrap();
+    let mut found = Vec::new();
+    let parsed = serde_json::to_value(&config).unwrap();
+    missing("", &parsed, &toml::Value::Table(toml::from_str(&text).unwrap()), &mut found);
+    assert_eq!(found, Vec::<String>::new(), "keys that reference.toml does not document");
+    assert!(!config.next_hop.is_empty() && !config.local_address.is_empty());
+}
+
+#[test]
+fn the_reference_shows_the_defaults() {
+    let reference = Config::load(&configs().join("reference.toml")).unwrap();
+    let minimal = Config::parse("minimal", MINIMAL).unwrap();
+    assert_eq!(reference.eal, minimal.eal);
+    assert_eq!(reference.connections, minimal.connections);
+    assert_eq!(reference.limits, minimal.limits);
+    assert_eq!(reference.ipvs, minimal.ipvs);
+    assert_eq!(reference.log, minimal.log);
+    assert_eq!(reference.workers.idle, minimal.workers.idle);
+    assert_eq!(reference.control.socket, minimal.control.socket);
+    assert_eq!(reference.nic_port[0].mtu, minimal.nic_port[0].mtu);
+    assert_eq!(reference.nic_port[0].rx_descriptors, minimal.nic_port[0].rx_descriptors);
+}
+
+#[test]
+fn ipvs_has_the_names_of_the_director() {
+    let dataplane = std::sync::Arc::new(crate::dataplane::tests::Recorder::new(1, 16));
+    let limits = crate::director::Limits { services: 1, servers: 1 };
+    let resolver = std::sync::Arc::new(crate::director::StaticResolver::default());
+    let director = Director::new(dataplane, resolver, Vec::new(), limits);
+    let of_director: Vec<_> =
+        director.sysctls().into_iter().filter(|(name, _)| *name != "run_estimation").collect();
+    assert_eq!(Ipvs::default().sysctls(), of_director);
+}
+
+#[test]
+fn errors_name_the_line_and_the_fix() {
+    let cases = [
+        (
+            "[workers]\ncores = [1]\nidel = \"poll\"\n[[nic_port]]\nname=\"a\"\ndevice=\"net_tap0\"\n",
+            "f.toml:3: unknown field `idel`, expected",
+        ),
+        (
+            "[workers]\ncores = []\n[[nic_port]]\nname=\"a\"\ndevice=\"net_tap0\"\n",
+            "f.toml:2: workers.cores: 0 cores",
+        ),
+        ("[workers]\ncores = [\"x\"]\n", "f.toml:2: invalid type: string"),
+        ("[workers\n", "f.toml:1: "),
+    ];
+    for (text, expected) in cases {
+        let error = error_of(text);
+        assert!(error.starts_with(expected), "{error}");
+        assert!(!error.contains('\n'), "{error}");
+    }
+    let error = Config::load(Path::new("/nonexistent/x.toml")).unwrap_err().to_string();
+    assert!(error.starts_with("/nonexistent/x.toml: cannot be read: "), "{error}");
+}
+
+#[test]
+fn values_that_make_no_sense_are_refused() {
+    let cases = [
+        ("mtu = 9601", "f.toml:7: nic_port[1].mtu: 9601 is out of range: write 576 to 9600"),
+        ("rx_descriptors = 63", "f.toml:7: nic_port[1].rx_descriptors: 63 is out of range"),
+        ("rx_queues = 2", "f.toml:7: nic_port[1].rx_queues: 2 is out of range: write 1 to 1"),
+        (
+            "mac = \"01:00:00:00:00:00\"",
+            "f.toml:7: nic_port[1].mac: 01:00:00:00:00:00 is no address of a single",
+        ),
+        ("mac = \"1:2:3\"", "f.toml:7: `1:2:3' is no Ethernet address: write six bytes like"),
+        ("twin = \"a/b\"", "f.toml:7: nic_port[1].twin: `a/b' is no interface name"),
+        ("twin = 7", "f.toml:7: write the name of a TAP interface, or false for none"),
+        ("[eal]\nmemory_mb = 1", "f.toml:8: eal.memory_mb: 1 is out of range"),
+        ("[eal]\nextra_args = [\"-l\", \"1\"]", "f.toml:8: eal.extra_args[1]: `-l' contradicts"),
+        ("[control]\nmain_core = 1", "f.toml:2: workers.cores[1]: core 1 is control.main_core"),
+        ("[control]\nsocket = \"a.sock\"", "f.toml:8: control.socket: `a.sock' is no absolute path"),
+        ("[connections]\nmax_ipv4 = 0\nmax_ipv6 = 0", "f.toml:7: connections: no room for any connection"),
+        ("[limits]\nservices = 0", "f.toml:8: limits.services: 0 is out of range"),
+        ("[ipvs]\ndrop_entry = 4", "f.toml:8: ipvs.drop_entry: 4 is out of range: write 0 to 3"),
+        ("[ipvs]\ntimeout_udp = 0", "f.toml:8: ipvs.timeout_udp: 0 is out of range"),
+        ("[ipvs]\nsync_ports = 1", "f.toml:8: unknown field `sync_ports`"),
+        ("[log]\nlevel = \"loud\"", "f.toml:8: unknown variant `loud`, expected one of `error`"),
+        (
+            "[[nic_port]]\nname = \"eth\"\ndevice = \"net_tap1\"",
+            "f.toml:8: nic_port[2].name: name `eth' is taken",
+        ),
+        (
+            "[[nic_port]]\nname = \"b\"\ndevice = \"net_tap0\"",
+            "f.toml:9: nic_port[2].device: device `net_tap0' is",
+        ),
+        ("[[nic_port]]\nname = \"b\"\ndevice = \"0:1\"", "f.toml:9: nic_port[2].device: `0:1': write a PCI"),
+        (
+            "[[nic_port]]\nname = \"abcdefghijkl\"\ndevice = \"net_tap1\"",
+            "f.toml:7: nic_port[2].twin: `twin-abcdef",
+        ),
+        (
+            "[[next_hop]]\nprefix = \"10.0.0.1/24\"\nnic_port = \"eth\"\nmac = \"02:00:00:00:00:01\"",
+            "f.toml:8: next_hop[1].prefix: 10.0.0.1/24 has bits set beyond its length: write 10.0.0.0/24",
+        ),
+        (
+            "[[next_hop]]\nprefix = \"10.0.0.0/24\"\nnic_port = \"wan\"\nmac = \"02:00:00:00:00:01\"",
+            "f.toml:9: next_hop[1].nic_port: there is no NIC port `wan': write one of eth",
+        ),
+        (
+            "[[local_address]]\naddress = \"::\"\nnic_port = \"eth\"",
+            "f.toml:8: local_address[1].address: :: is no",
+        ),
+    ];
+    for (text, expected) in cases {
+        let error = error_of(&format!("{MINIMAL}{text}\n"));
+        assert!(error.starts_with(expected), "{text}: {error}");
+    }
+}
+
+#[test]
+fn sleeping_workers_may_share_cores() {
+    let text = MINIMAL.replace("cores = [1]", "cores = [0, 0]\nidle = \"sleep\"");
+    assert_eq!(Config::parse("f", &text).unwrap().workers.cores, [0, 0]);
+    let polling = MINIMAL.replace("cores = [1]", "cores = [1, 1]");
+    assert!(error_of(&polling).contains("core 1 is named twice"));
+}
+
+#[test]
+fn a_reload_tells_live_keys_from_others() {
+    let old = Config::parse("f", MINIMAL).unwrap();
+    assert_eq!(old.reload_diff(&old), ReloadDiff::default());
+    let text = MINIMAL.replace("cores = [1]", "cores = [1, 2]")
+        + "mtu = 1400\n[ipvs]\ndrop_entry = 1\n[log]\nlevel = \"debug\"\n[limits]\nservices = 5\n\
+           [[local_address]]\naddress = \"10.0.0.1\"\nnic_port = \"eth\"\n";
+    let diff = Config::parse("f", &text).unwrap().reload_diff(&old);
+    let sorted = |mut keys: Vec<String>| {
+        keys.sort();
+        keys
+    };
+    assert_eq!(sorted(diff.live), ["ipvs.drop_entry", "local_address", "log.level"]);
+    assert_eq!(sorted(diff.needs_restart), ["limits.services", "nic_port[1].mtu", "workers.cores"]);
+}
+
+#[test]
+fn twins_have_names() {
+    let config = Config::parse("f", MINIMAL).unwrap();
+    assert_eq!(config.nic_port[0].twin_name().as_deref(), Some("twin-eth"));
+    let named = Config::parse("f", &format!("{MINIMAL}twin = \"t0\"\n")).unwrap();
+    assert_eq!(named.nic_port[0].twin_name().as_deref(), Some("t0"));
+    let none = Config::parse("f", &format!("{MINIMAL}twin = false\n")).unwrap();
+    assert_eq!(none.nic_port[0].twin_name(), None);
+}
