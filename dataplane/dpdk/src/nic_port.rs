@@ -13,6 +13,9 @@ use std::sync::Arc;
 /// `ENOTSUP` of Linux: the driver has no such function.
 const NOT_SUPPORTED: i32 = 95;
 
+/// `EFAULT`: what rte_dev_probe returns if no bus knows the name.
+const UNKNOWN_DRIVER: i32 = 14;
+
 /// What a NIC port can do. Nothing of it is required: shunt adapts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capabilities {
@@ -188,10 +191,15 @@ impl NicPort {
         if !is_pci && find() != 0 {
             // SAFETY: the EAL is initialised; the string is read only.
             let code = unsafe { dpdk_sys::rte_dev_probe(c_device.as_ptr()) };
-            let hint = format!(
-                "cannot open virtual device {device}: check its name, its arguments and the permissions, and that the \
-                 driver is installed (Debian: package librte-net-…); DPDK's lines above say more"
-            );
+            let hint = if code == -UNKNOWN_DRIVER {
+                format!(
+                    "no driver of DPDK is called like {name}: check the name, and that its Debian package librte-net-… is installed"
+                )
+            } else {
+                format!(
+                    "cannot open virtual device {device}: check its arguments and the permissions; DPDK's lines above say more"
+                )
+            };
             check(PROBE, code, hint)?;
         }
         if find() != 0 {

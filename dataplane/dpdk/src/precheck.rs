@@ -9,6 +9,7 @@ const CALL: &str = "rte_eal_init";
 
 /// Checks everything that can be known beforehand.
 pub(crate) fn all(config: &EalConfig) -> Result<(), DpdkError> {
+    extra_args(&config.extra_args)?;
     pci_devices(&config.pci_devices)?;
     if config.hugepages {
         hugepages(config)?;
@@ -132,6 +133,15 @@ fn runtime_directory(config: &EalConfig) -> Result<(), DpdkError> {
         }
     }
     Ok(())
+}
+
+/// Arguments at which DPDK prints something and ends the process with success.
+fn extra_args(arguments: &[String]) -> Result<(), DpdkError> {
+    let ends = ["-h", "--help", "--log-level=help"];
+    match arguments.iter().find(|argument| ends.contains(&argument.as_str())) {
+        Some(argument) => fail(format!("{argument} has no place in extra_args in [eal]")),
+        None => Ok(()),
+    }
 }
 
 fn pci_devices(devices: &[String]) -> Result<(), DpdkError> {

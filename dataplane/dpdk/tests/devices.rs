@@ -5,7 +5,7 @@ mod rig;
 
 use rig::{Netns, in_own_process, run, udp_frame, udp_payload};
 use shunt_dpdk::{
-    Burst, Eal, EalConfig, Mempool, NicPort, NicPortConfig, RxQueue, Started, TxQueue, spawn_pinned,
+    Burst, Eal, EalConfig, IovaMode, Mempool, NicPort, NicPortConfig, RxQueue, Started, TxQueue, spawn_pinned,
 };
 use shunt_wire::{Frame, NicPortId};
 use std::net::UdpSocket;
@@ -216,4 +216,108 @@ fn af_xdp_reaches_the_kernel() {
         let (pool, mut started) = open("net_af_xdp0,iface=va", &NicPortConfig::default());
         talk_to_the_kernel("vb", &pool, &mut started);
     });
+}
+
+#[test]
+fn hugepages_serve() {
+    in_own_process("hugepages_serve", Netns::Own, || {
+        let Some(_pages) = rig::Hugepages::reserve(64) else {
+            return eprintln!("hugepages_serve: skipped, the kernel has no 64 hugepages to give");
+        };
+        let config = EalConfig { memory_mb: 64, in_memory: true, hugepages: true, ..EalConfig::default() };
+        let eal = Eal::init(&config).unwrap();
+        let pool = Mempool::create(&eal, "frames", COUNT, 1500, None).unwrap();
+        let nic_port = NicPort::open(&eal, "net_null0", NicPortId(3)).unwrap();
+        let mut started = nic_port.start(&NicPortConfig::default(), &pool).unwrap();
+        assert!(receive(&mut started.rx[0], 100).len() >= 100);
+    });
+}
+
+/// The far end of a wire between two processes: sends every frame back with its bytes reversed.
+fn reflect(device: &str, extra_args: &[&str]) {
+    let config = EalConfig {
+        memory_mb: 128,
+        in_memory: true,
+        iova_mode: IovaMode::Virtual,
+        extra_args: extra_args.iter().map(|&argument| argument.to_owned()).collect(),
+        ..EalConfig::default()
+    };
+    let eal = Eal::init(&config).unwrap();
+    let nic_port = NicPort::open(&eal, device, NicPortId(0)).unwrap();
+    let pool = Mempool::create(&eal, "frames", COUNT, 1500, None).unwrap();
+    let mut started = nic_port.start(&NicPortConfig::default(), &pool).unwrap();
+    let ready = std::thread::spawn(rig::wait_for_stdin_to_close);
+    while !ready.is_finished() {
+        let mut burst: Burst<32> = Burst::new();
+        if started.rx[0].burst(&mut burst) == 0 {
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        for frame in burst.iter_mut() {
+            frame.bytes_mut().reverse();
+        }
+        started.tx[0].burst(&mut burst);
+    }
+}
+
+#[test]
+#[ignore = "the far end of the next test"]
+fn virtio_user_reflects() {
+    if let Some(socket) = rig::holders_prefix() {
+        // vhost maps the frontend's memory by its file descriptors: few files, please.
+        reflect(&format!("net_virtio_user0,path={socket}"), &["--single-file-segments"]);
+    }
+}
+
+#[test]
+fn vhost_and_virtio_user_talk() {
+    in_own_process("vhost_and_virtio_user_talk", Netns::Callers, || {
+        let socket = std::env::temp_dir().join(format!("shunt-vhost-{}", std::process::id()));
+        let (pool, mut started) =
+            open(&format!("net_vhost0,iface={}", socket.display()), &NicPortConfig::default());
+        let far = rig::Holder::start("virtio_user_reflects", socket.to_str().unwrap());
+        expect_reflection(&pool, &mut started);
+        far.end();
+    });
+}
+
+#[test]
+#[ignore = "the far end of the next test"]
+fn memif_reflects() {
+    if let Some(socket) = rig::holders_prefix() {
+        reflect(&format!("net_memif0,role=client,socket={socket},socket-abstract=no"), &[]);
+    }
+}
+
+#[test]
+fn memif_talks() {
+    in_own_process("memif_talks", Netns::Callers, || {
+        let socket = std::env::temp_dir().join(format!("shunt-memif-{}", std::process::id()));
+        let device = format!("net_memif0,role=server,socket={},socket-abstract=no", socket.display());
+        let (pool, mut started) = open(&device, &NicPortConfig::default());
+        let far = rig::Holder::start("memif_reflects", socket.to_str().unwrap());
+        expect_reflection(&pool, &mut started);
+        far.end();
+        let _ = std::fs::remove_file(&socket);
+    });
+}
+
+fn expect_reflection(pool: &Mempool, started: &mut Started) {
+    let frame: Vec<u8> = (0..100).collect();
+    let back: Vec<u8> = (0..100).rev().collect();
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(5) {
+        let mut burst: Burst<4> = Burst::new();
+        let mut fresh = pool.alloc().unwrap();
+        assert!(fresh.append(100));
+        fresh.bytes_mut().copy_from_slice(&frame);
+        burst.push(fresh).unwrap();
+        started.tx[0].burst(&mut burst);
+        std::thread::sleep(Duration::from_millis(10));
+        let mut burst: Burst<32> = Burst::new();
+        if started.rx[0].burst(&mut burst) > 0 {
+            assert_eq!(burst[0].bytes(), back);
+            return;
+        }
+    }
+    panic!("nothing came back");
 }

@@ -1,6 +1,11 @@
 //! Processes, namespaces, frames and files for tests of devices.
 
-use std::process::Command;
+// Each test binary uses a part of it.
+#![allow(dead_code)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 
 /// Set in the process that runs a scenario.
 const CHILD: &str = "SHUNT_TEST_CHILD";
@@ -24,7 +29,7 @@ pub fn in_own_process(name: &str, netns: Netns, scenario: impl FnOnce()) {
         return;
     }
     let program = std::env::current_exe().unwrap();
-    let mut command = match netns {
+    let command = match netns {
         Netns::Callers => Command::new(program),
         Netns::Own => {
             let mut command = Command::new("unshare");
@@ -32,10 +37,92 @@ pub fn in_own_process(name: &str, netns: Netns, scenario: impl FnOnce()) {
             command
         }
     };
+    must_pass(command, name);
+}
+
+fn must_pass(mut command: Command, name: &str) {
     let output = command.args([name, "--exact", "--nocapture"]).env(CHILD, "1").output().unwrap();
     let text =
         [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
     assert!(output.status.success() && text.contains("1 passed"), "{}\n{text}", output.status);
+}
+
+/// The same as user `nobody`; skipped, loudly, by those who are not root.
+pub fn in_own_process_as_nobody(name: &str, scenario: impl FnOnce()) {
+    if std::env::var_os(CHILD).is_some() {
+        return scenario();
+    }
+    if !rustix::process::getuid().is_root() {
+        eprintln!("{name}: skipped, it needs root to become nobody");
+        return;
+    }
+    // The build directory may be closed to others.
+    let copy = std::env::temp_dir().join(format!("shunt-{name}-{}", std::process::id()));
+    std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(&copy);
+    command.env_remove("XDG_RUNTIME_DIR").current_dir("/");
+    must_pass(command, name);
+    std::fs::remove_file(&copy).unwrap();
+}
+
+/// Names the file prefix that a holder is to use.
+const HOLDER: &str = "SHUNT_TEST_PREFIX";
+
+/// A process that runs an ignored test until it is told to end.
+pub struct Holder {
+    child: Child,
+}
+
+impl Holder {
+    /// Starts it and waits until it is ready.
+    pub fn start(name: &str, prefix: &str) -> Holder {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args([name, "--exact", "--nocapture", "--ignored"])
+            .env(HOLDER, prefix)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut read = Vec::new();
+        for line in lines.map_while(Result::ok) {
+            if line.contains(READY) {
+                return Holder { child };
+            }
+            read.push(line);
+        }
+        let status = child.wait().unwrap();
+        panic!("the holder ended with {status}: {read:?}");
+    }
+
+    /// Lets it end and waits for that.
+    pub fn end(mut self) {
+        drop(self.child.stdin.take());
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+const READY: &str = "holder is ready";
+
+pub fn holders_prefix() -> Option<String> {
+    std::env::var(HOLDER).ok()
+}
+
+/// Says that the holder is ready, and waits for [`Holder::end`].
+pub fn wait_for_stdin_to_close() {
+    println!("{READY}");
+    std::io::stdout().flush().unwrap();
+    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+    // Its reader is gone: the harness could not print its result.
+    std::process::exit(0);
+}
+
+/// What DPDK leaves behind.
+pub fn remove_runtime_directory(prefix: &str) {
+    for root in ["/var/run/dpdk", "/tmp/dpdk"].map(PathBuf::from) {
+        let _ = std::fs::remove_dir_all(root.join(prefix));
+    }
 }
 
 /// Runs a command line without quotes.
@@ -107,4 +194,28 @@ pub fn read_pcap(mut file: &[u8]) -> Vec<Vec<u8>> {
         file = &file[16 + len..];
     }
     frames
+}
+
+/// Hugepages of 2 MiB, given back in the end.
+pub struct Hugepages {
+    before: u32,
+}
+
+const NR_HUGEPAGES: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages";
+
+impl Hugepages {
+    /// `count` more than there are.
+    pub fn reserve(count: u32) -> Option<Hugepages> {
+        let read = || std::fs::read_to_string(NR_HUGEPAGES).ok()?.trim().parse::<u32>().ok();
+        let before = read()?;
+        std::fs::write(NR_HUGEPAGES, (before + count).to_string()).ok()?;
+        let pages = Hugepages { before };
+        (read()? >= before + count).then_some(pages)
+    }
+}
+
+impl Drop for Hugepages {
+    fn drop(&mut self) {
+        let _ = std::fs::write(NR_HUGEPAGES, self.before.to_string());
+    }
 }
