@@ -4,14 +4,28 @@
 //! the workspace checks them.
 #![forbid(unsafe_code)]
 
+mod admit;
+mod binding;
 pub mod board;
+mod conn;
 mod connection_info;
 pub mod counters;
+mod dump;
+mod engine;
+mod flow;
+mod forward;
+mod icmp;
+pub mod owner;
+mod packet;
+pub mod persist;
 pub mod sched;
+mod state;
 pub mod tables;
 mod tick;
 mod verdict;
 
 pub use connection_info::ConnectionInfo;
+pub use dump::DumpCursor;
+pub use engine::{BURST, Engine, EngineConfig, Origin};
 pub use tick::Tick;
 pub use verdict::Verdict;

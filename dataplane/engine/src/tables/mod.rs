@@ -4,12 +4,14 @@
 //! only what it touches) and publishes a clone. Nothing here knows of `ipvsadm`; control decides what may be added.
 
 mod chunks;
+mod marks;
 mod routes;
 mod server;
 mod service;
 mod settings;
 
 pub use chunks::Chunks;
+pub use marks::{MarkRule, Marked, Marks, Prefix};
 pub use routes::Routes;
 pub use server::{ForwardingMethod, Hop, NextHop, Server, ServerId, TunnelChecksum, TunnelKind};
 pub use service::{
@@ -51,6 +53,9 @@ pub struct Tables {
     /// Services on port 21 (spec §3.1 step 3).
     ftp_services: u32,
     fwmark_services: u32,
+    /// Addresses of address services, with the number of services on each.
+    virtual_addresses: Arc<HashMap<IpAddr, u32>>,
+    marks: Arc<Marks>,
     routes: Arc<Routes>,
     local: Arc<HashSet<IpAddr>>,
     nic_ports: Arc<[NicPortInfo]>,
@@ -73,6 +78,14 @@ fn shard(key: &ServiceKey) -> usize {
         ServiceKey::Fwmark { mark, .. } => *mark,
     };
     (fold.wrapping_mul(0x9E37_79B1) >> 26) as usize % SHARDS
+}
+
+fn count(map: &mut HashMap<IpAddr, u32>, address: IpAddr, added: bool) {
+    let count = map.entry(address).or_insert(0);
+    *count = if added { *count + 1 } else { *count - 1 };
+    if *count == 0 {
+        map.remove(&address);
+    }
 }
 
 impl Tables {
@@ -176,6 +189,9 @@ impl Tables {
             ServiceKey::Address { vport: 21, .. } => step(&mut self.ftp_services),
             ServiceKey::Address { .. } => {}
         }
+        if let ServiceKey::Address { vaddr, .. } = key {
+            count(Arc::make_mut(&mut self.virtual_addresses), *vaddr, added);
+        }
     }
 
     /// Adds a server or replaces the one with the same id.
@@ -183,9 +199,9 @@ impl Tables {
         let before = self.servers.get(server.id.0).map(|old| old.daddr);
         if before != Some(server.daddr) {
             if let Some(before) = before {
-                self.count_address(before, false);
+                count(Arc::make_mut(&mut self.real_addresses), before, false);
             }
-            self.count_address(server.daddr, true);
+            count(Arc::make_mut(&mut self.real_addresses), server.daddr, true);
         }
         let id = server.id;
         self.servers.set(id.0, Some(server));
@@ -194,18 +210,33 @@ impl Tables {
     /// Forgets a server. No connection may name it any more.
     pub fn remove_server(&mut self, id: ServerId) {
         if let Some(address) = self.servers.get(id.0).map(|server| server.daddr) {
-            self.count_address(address, false);
+            count(Arc::make_mut(&mut self.real_addresses), address, false);
             self.servers.set(id.0, None);
         }
     }
 
-    fn count_address(&mut self, address: IpAddr, added: bool) {
-        let map = Arc::make_mut(&mut self.real_addresses);
-        let count = map.entry(address).or_insert(0);
-        *count = if added { *count + 1 } else { *count - 1 };
-        if *count == 0 {
-            map.remove(&address);
-        }
+    /// Does any address service have this virtual address?
+    #[must_use]
+    pub fn has_virtual_address(&self, address: &IpAddr) -> bool {
+        self.virtual_addresses.contains_key(address)
+    }
+
+    /// The firewall mark of a packet; 0 = none.
+    #[inline]
+    #[must_use]
+    pub fn mark_of(&self, packet: &Marked) -> u32 {
+        if self.marks.is_empty() { 0 } else { self.marks.mark_of(packet) }
+    }
+
+    /// The rules that mark packets.
+    #[must_use]
+    pub fn marks(&self) -> &Marks {
+        &self.marks
+    }
+
+    /// Replaces the rules that mark packets.
+    pub fn set_marks(&mut self, marks: Marks) {
+        self.marks = Arc::new(marks);
     }
 
     /// The way to any address.

@@ -1,0 +1,235 @@
+//! New flows: service, server, entry (spec `connections.md` §4, §7.1).
+
+use crate::binding;
+use crate::board::bump;
+use crate::conn::{Address, Conn, Index, NIL};
+use crate::counters::Counter;
+use crate::flow::{Pass, opens};
+use crate::forward::nat::{self, Rewrite};
+use crate::icmp::Answer;
+use crate::packet::Packet;
+use crate::persist::{Handle, NewConnection, TemplateKey};
+use crate::sched::NewFlow;
+use crate::state::{Signal, protocol, sctp, tcp};
+use crate::tables::{ForwardingMethod, Persistence, SchedulerKind, Server, Service, ServiceKey, Settings};
+use crate::verdict::Verdict;
+use shunt_wire::Frame;
+
+/// Port of FTP.
+const FTP: u16 = 21;
+/// Port from which FTP servers open data connections; never scheduled.
+const FTP_DATA: u16 = 20;
+/// Entries looked at to make room in a full table: 16 in a row share few pages, and most of a flood's entries are
+/// half-open, so the first look usually succeeds.
+const EVICTION_LOOKS: u32 = 16;
+
+/// A server for a new flow, and the template that led to it.
+struct Choice<'a> {
+    server: &'a Server,
+    control: Option<Handle>,
+    dport: u16,
+}
+
+/// Why there is none.
+enum Refusal {
+    NoServer,
+    NoRoom,
+}
+
+impl<'a, A: Address> Pass<'a, A> {
+    /// Takes a packet without a connection into the table, if a service wants it.
+    pub(crate) fn admit<F: Frame>(&mut self, packet: &Packet, frame: &mut F) -> Verdict {
+        let tables = self.tables;
+        let mark = tables.mark_of(&packet.marked());
+        let Some(service) = tables.service_for(mark, packet.protocol, packet.dst_ip(), packet.dport) else {
+            return Verdict::Punt(frame.nic_port());
+        };
+        let schedulable = may_create(packet.signal, tables.settings()) && packet.sport != FTP_DATA;
+        if !schedulable && !(is_stateless(service) && self.is_full()) {
+            return Verdict::Punt(frame.nic_port());
+        }
+        let room = !self.is_full() || self.make_room();
+        if !schedulable || !room {
+            return self.untracked(service, packet, frame);
+        }
+        let choice = match service.persistence {
+            Some(persistence) => self.choose_persistent(service, persistence, packet),
+            None => self.choose(service, packet),
+        };
+        let choice = match choice {
+            Ok(choice) => choice,
+            Err(Refusal::NoServer) => return self.no_server(service, packet, frame),
+            Err(Refusal::NoRoom) => return Verdict::Drop(Counter::ConnTableFull),
+        };
+        if service.flags.one_packet && packet.protocol == protocol::UDP {
+            return self.one_packet(&choice, packet, frame);
+        }
+        match self.enrol(&choice, mark, packet) {
+            Some(index) => self.follow_request(index, choice.server, packet, frame),
+            None => {
+                self.release_control(choice.control.map_or(NIL, |handle| handle.0));
+                Verdict::Drop(Counter::ConnTableFull)
+            }
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.table.len() == self.table.capacity()
+    }
+
+    /// The server for a flow of a service without persistence.
+    fn choose(&mut self, service: &Service, packet: &Packet) -> Result<Choice<'a>, Refusal> {
+        if let ServiceKey::Address { vport, .. } = service.key {
+            // Only a persistent service may serve other ports than its own (spec §4.2).
+            if vport != packet.dport {
+                return Err(Refusal::NoServer);
+            }
+        }
+        let server = self.pick(service, packet)?;
+        let dport = if server.dport == 0 { packet.dport } else { server.dport };
+        Ok(Choice { server, control: None, dport })
+    }
+
+    fn pick(&mut self, service: &Service, packet: &Packet) -> Result<&'a Server, Refusal> {
+        let flow = NewFlow {
+            protocol: packet.protocol,
+            caddr: packet.src_ip(),
+            cport: packet.sport,
+            vaddr: packet.dst_ip(),
+            vport: packet.dport,
+            now: self.now,
+        };
+        let id = self.core.schedulers.pick(service, &self.core.boards, &flow).ok_or(Refusal::NoServer)?;
+        self.tables.server(id).ok_or(Refusal::NoServer)
+    }
+
+    /// The server that the client's network has, or a new one for it (spec §4.3). A template's server is used whatever
+    /// its weight and load.
+    fn choose_persistent(
+        &mut self,
+        service: &Service,
+        persistence: Persistence,
+        packet: &Packet,
+    ) -> Result<Choice<'a>, Refusal> {
+        let connection = NewConnection {
+            protocol: packet.protocol,
+            caddr: packet.src_ip(),
+            vaddr: packet.dst_ip(),
+            vport: packet.dport,
+        };
+        let (key, own_port) = TemplateKey::new(service, persistence, &connection);
+        let tables = self.tables;
+        let quiescent_expires = tables.settings().expire_quiescent_template;
+        let usable = |id| {
+            tables
+                .server(id)
+                .is_some_and(|server| server.available && !(quiescent_expires && server.weight == 0))
+        };
+        let (handle, server) = match self.core.templates.join(&key, self.now, usable) {
+            Some((handle, id)) => (handle, tables.server(id).ok_or(Refusal::NoServer)?),
+            None => {
+                let server = self.pick(service, packet)?;
+                let timeout_s = persistence.timeout_s;
+                let made = self.core.templates.create(key, server, own_port, timeout_s, self.now);
+                binding::count_template(&self.core.boards, server.id, i32::from(made.is_some()));
+                (made.ok_or(Refusal::NoRoom)?, server)
+            }
+        };
+        let same_port = matches!(service.key, ServiceKey::Address { vport, .. } if vport == packet.dport);
+        let dport = if same_port && server.dport != 0 { server.dport } else { packet.dport };
+        Ok(Choice { server, control: Some(handle), dport })
+    }
+
+    fn make_conn(&self, choice: &Choice<'_>, packet: &Packet) -> Conn<A> {
+        let server = choice.server;
+        let daddr = A::from_ip(server.daddr).unwrap_or_default();
+        let mut conn = Conn::new(packet.tuple(), server.method, server.id, daddr, choice.dport);
+        if server.method == ForwardingMethod::Nat {
+            nat::prepare(&mut conn);
+        }
+        conn
+    }
+
+    /// Makes the entry. `None` if there is no room.
+    fn enrol(&mut self, choice: &Choice<'_>, mark: u32, packet: &Packet) -> Option<Index> {
+        let mut conn = self.make_conn(choice, packet);
+        conn.fwmark = mark;
+        conn.control = choice.control.map_or(NIL, |handle| handle.0);
+        conn.timeout_ms = self.core.timeouts.of(conn.protocol, conn.state);
+        let index = self.table.insert(conn, self.now)?;
+        binding::bind(&self.core.boards, choice.server, self.table.get(index));
+        self.count_connection(choice.server);
+        Some(index)
+    }
+
+    fn count_connection(&self, server: &Server) {
+        if let Some(counts) = self.core.boards.mine(server.id) {
+            bump(&counts.conns, 1);
+        }
+        self.core.counters.add(Counter::NewConnections, 1);
+    }
+
+    /// One-packet scheduling: no entry, and so no translation of the answer (spec §4.5).
+    fn one_packet<F: Frame>(&mut self, choice: &Choice<'_>, packet: &Packet, frame: &mut F) -> Verdict {
+        let conn = self.make_conn(choice, packet);
+        self.count_connection(choice.server);
+        binding::count_request(&self.core.boards, choice.server.id, packet.ip_len);
+        self.release_control(choice.control.map_or(NIL, |handle| handle.0));
+        let rewrite = (conn.method() == ForwardingMethod::Nat).then(|| Rewrite::request(&conn));
+        self.forward_by(conn.method(), rewrite, choice.server, packet, frame)
+    }
+
+    /// Makes room in a full table: what is due first, then half-open and closed connections.
+    fn make_room(&mut self) -> bool {
+        let mut budget = EVICTION_LOOKS;
+        self.expire(&mut budget);
+        if !self.is_full() {
+            return true;
+        }
+        let expendable = |conn: &Conn<A>| conn.protocol == protocol::TCP && tcp::is_expendable(conn.state);
+        let candidate = self.table.sweep(EVICTION_LOOKS, expendable);
+        if let Some(index) = candidate {
+            self.discard(index);
+        }
+        candidate.is_some()
+    }
+
+    /// A flow for which there is no room: hashing schedulers find the same server again without an entry, so direct
+    /// routing and tunnels go on; NAT cannot.
+    fn untracked<F: Frame>(&mut self, service: &Service, packet: &Packet, frame: &mut F) -> Verdict {
+        if !is_stateless(service) || service.persistence.is_some() {
+            return Verdict::Drop(Counter::ConnTableFull);
+        }
+        let Ok(Choice { server, .. }) = self.choose(service, packet) else {
+            return self.no_server(service, packet, frame);
+        };
+        if !matches!(server.method, ForwardingMethod::DirectRouting | ForwardingMethod::Tunnel) {
+            return Verdict::Drop(Counter::ConnTableFull);
+        }
+        self.core.counters.add(Counter::Untracked, 1);
+        self.forward_by(server.method, None, server, packet, frame)
+    }
+
+    /// A service without an eligible server: ICMP port unreachable, for TCP as well (spec §7.1).
+    fn no_server<F: Frame>(&mut self, service: &Service, packet: &Packet, frame: &mut F) -> Verdict {
+        if matches!(service.key, ServiceKey::Address { vport: FTP, .. }) && packet.dport != FTP {
+            return Verdict::Punt(frame.nic_port());
+        }
+        self.answer(Answer::PortUnreachable, Counter::NoRealServer, packet, frame)
+    }
+}
+
+/// Does the scheduler find the same server for the same client by itself?
+fn is_stateless(service: &Service) -> bool {
+    matches!(service.scheduler, SchedulerKind::Sh | SchedulerKind::Mh)
+}
+
+/// May this packet create an entry (spec `connections.md` §4.1)?
+fn may_create(signal: Signal, settings: &Settings) -> bool {
+    match signal {
+        Signal::Tcp(flags) => flags & tcp::bits::RST == 0 && (opens(signal) || settings.sloppy_tcp),
+        Signal::Udp => true,
+        Signal::Sctp(event) => opens(signal) || settings.sloppy_sctp && event != sctp::Event::Abort,
+        Signal::Nothing => false,
+    }
+}

@@ -1,0 +1,82 @@
+//! What a connection counts for at its real server (spec `connections.md` §6).
+
+use crate::board::{Boards, bump, step};
+use crate::conn::{Address, Conn, flag};
+use crate::state;
+use crate::tables::{Server, ServerId, Tables};
+
+/// The effective lower threshold: the configured one, else three quarters of the upper one, rounded up.
+#[must_use]
+pub fn lower_threshold(server: &Server) -> u32 {
+    match server.lower_threshold {
+        0 => server.upper_threshold - server.upper_threshold / 4,
+        lower => lower,
+    }
+}
+
+/// A new connection names its server.
+pub fn bind<A: Address>(boards: &Boards, server: &Server, conn: &Conn<A>) {
+    let Some(counts) = boards.mine(conn.server) else { return };
+    step(&counts.total, 1);
+    if !conn.has(flag::INACTIVE) {
+        step(&counts.active, 1);
+    }
+    if server.upper_threshold > 0 && boards.total(conn.server) == server.upper_threshold {
+        boards.set_overloaded(conn.server, true);
+    }
+}
+
+/// A connection is gone.
+pub fn unbind<A: Address>(boards: &Boards, tables: &Tables, conn: &Conn<A>) {
+    let Some(counts) = boards.mine(conn.server) else { return };
+    if !conn.has(flag::INACTIVE) {
+        step(&counts.active, -1);
+    }
+    step(&counts.total, -1);
+    let Some(server) = tables.server(conn.server) else { return };
+    if server.upper_threshold > 0 && boards.is_overloaded(conn.server) {
+        let total = boards.total(conn.server);
+        if total < lower_threshold(server) && total < server.upper_threshold {
+            boards.set_overloaded(conn.server, false);
+        }
+    }
+}
+
+/// A persistence template of the server comes (1) or goes (-1).
+pub fn count_template(boards: &Boards, id: ServerId, by: i32) {
+    if let Some(counts) = boards.mine(id) {
+        step(&counts.persistent, by);
+    }
+}
+
+/// The connection enters a state: counts it as active or not.
+#[inline]
+pub fn enter<A: Address>(boards: &Boards, conn: &mut Conn<A>, state: u8) {
+    let (was, is) = (!conn.has(flag::INACTIVE), state::is_active(conn.protocol, state));
+    conn.state = state;
+    if was == is {
+        return;
+    }
+    conn.flags ^= flag::INACTIVE;
+    if let Some(counts) = boards.mine(conn.server) {
+        step(&counts.active, if is { 1 } else { -1 });
+    }
+}
+
+/// A packet of the client, `len` bytes of IP packet.
+#[inline]
+pub fn count_request(boards: &Boards, id: ServerId, len: u16) {
+    if let Some(counts) = boards.mine(id) {
+        bump(&counts.in_packets, 1);
+        bump(&counts.in_bytes, u64::from(len));
+    }
+}
+
+/// A packet of the server.
+#[inline]
+pub fn count_reply(boards: &Boards, id: ServerId, len: u16) {
+    if let Some(counts) = boards.mine(id) {
+        bump(&counts.out_packets, 1);
+        bump(&counts.out_bytes, u64::from(len));
+    }
+}

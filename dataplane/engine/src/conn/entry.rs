@@ -1,0 +1,209 @@
+//! A connection: one cache line for IPv4, two for IPv6.
+//!
+//! Everything that a packet of an established flow needs is in the first line: the key, the state, the server, the time
+//! stamp and (IPv4) the checksum deltas of NAT.
+
+use super::address::Address;
+use super::wheel::Links;
+use crate::tables::{ForwardingMethod, ServerId};
+use shunt_wire::checksum::Delta;
+
+/// Index of an entry in its table.
+pub type Index = u32;
+
+/// "No entry".
+pub const NIL: Index = u32::MAX;
+
+/// Connection flags that shunt keeps; values of spec `connections.md` §1.3.
+pub mod flag {
+    /// Mask of the forwarding method.
+    pub const METHOD: u16 = 0x0007;
+    /// In the table. Clear in free entries.
+    pub const HASHED: u16 = 0x0040;
+    /// No reply packet seen.
+    pub const NO_OUTPUT: u16 = 0x0080;
+    /// Counted as inactive.
+    pub const INACTIVE: u16 = 0x0100;
+    /// Has told its template that the client is real. Shunt's own, never listed.
+    pub const PROVEN: u16 = 0x4000;
+    /// Persistence template: only in listings, templates have a table of their own.
+    pub const TEMPLATE: u16 = 0x1000;
+}
+
+/// The two ends of a packet: where it comes from and where it goes, ports in host order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tuple<A> {
+    /// Source address.
+    pub src: A,
+    /// Destination address.
+    pub dst: A,
+    /// Source port.
+    pub sport: u16,
+    /// Destination port.
+    pub dport: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+}
+
+/// Which way a packet runs through its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Client to server.
+    Request,
+    /// Server to client.
+    Reply,
+}
+
+/// A connection. Layout matters: see the assertions below.
+#[derive(Clone, Debug)]
+#[repr(C, align(64))]
+pub struct Conn<A> {
+    /// Client.
+    pub caddr: A,
+    /// Virtual address, as in the client's packets.
+    pub vaddr: A,
+    /// Real server, if it is of the same family; else 0 (tunnels find it by `server`).
+    pub daddr: A,
+    /// Client port.
+    pub cport: u16,
+    /// Virtual port.
+    pub vport: u16,
+    /// Real server's port.
+    pub dport: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Protocol state.
+    pub state: u8,
+    /// Flags, forwarding method included.
+    pub flags: u16,
+    /// Slot of the timer wheel.
+    pub slot: u16,
+    /// Bound server.
+    pub server: ServerId,
+    /// When the last packet came (low bits of a tick, ms).
+    pub last_seen: u32,
+    /// Life after the last packet, ms.
+    pub timeout_ms: u32,
+    /// Neighbours in the timer wheel's list, or in the free list.
+    pub links: Links,
+    /// Handle of the persistence template that controls this connection, or [`NIL`].
+    pub control: u32,
+    /// Packets from the client.
+    pub in_packets: u32,
+    /// Mark of the packet that created it.
+    pub fwmark: u32,
+    /// NAT: one's complement difference of the address rewrite (virtual to real).
+    pub address_delta: Delta,
+    /// NAT: the same for address and port.
+    pub l4_delta: Delta,
+}
+
+const _: () = assert!(size_of::<Conn<u32>>() == 64);
+const _: () = assert!(size_of::<Conn<u128>>() == 128);
+const _: () =
+    assert!(std::mem::offset_of!(Conn<u128>, server) == 60, "IPv6: the key and the server share a line");
+
+impl<A: Address> Conn<A> {
+    /// An entry that is in no table, for a new flow.
+    #[must_use]
+    pub fn new(tuple: Tuple<A>, method: ForwardingMethod, server: ServerId, daddr: A, dport: u16) -> Conn<A> {
+        let no_output = if method == ForwardingMethod::Nat { 0 } else { flag::NO_OUTPUT };
+        Conn {
+            caddr: tuple.src,
+            vaddr: tuple.dst,
+            daddr,
+            cport: tuple.sport,
+            vport: tuple.dport,
+            dport,
+            protocol: tuple.protocol,
+            state: 0,
+            // Every new connection starts as inactive (spec `connections.md` §1.3).
+            flags: method as u16 | flag::INACTIVE | no_output,
+            slot: 0,
+            server,
+            last_seen: 0,
+            timeout_ms: 3_000,
+            links: Links::default(),
+            control: NIL,
+            in_packets: 0,
+            fwmark: 0,
+            address_delta: Delta::NONE,
+            l4_delta: Delta::NONE,
+        }
+    }
+
+    /// A free entry.
+    #[must_use]
+    pub fn vacant() -> Conn<A> {
+        let tuple = Tuple { src: A::default(), dst: A::default(), sport: 0, dport: 0, protocol: 0 };
+        Conn::new(tuple, ForwardingMethod::Nat, ServerId::NONE, A::default(), 0)
+    }
+
+    /// How its packets are forwarded.
+    #[inline]
+    #[must_use]
+    pub fn method(&self) -> ForwardingMethod {
+        match self.flags & flag::METHOD {
+            0 => ForwardingMethod::Nat,
+            1 => ForwardingMethod::Local,
+            2 => ForwardingMethod::Tunnel,
+            3 => ForwardingMethod::DirectRouting,
+            _ => ForwardingMethod::Bypass,
+        }
+    }
+
+    /// Are these flags set?
+    #[inline]
+    #[must_use]
+    pub fn has(&self, flags: u16) -> bool {
+        self.flags & flags != 0
+    }
+
+    /// The tuple of the client's packets.
+    #[inline]
+    #[must_use]
+    pub fn request(&self) -> Tuple<A> {
+        Tuple {
+            src: self.caddr,
+            dst: self.vaddr,
+            sport: self.cport,
+            dport: self.vport,
+            protocol: self.protocol,
+        }
+    }
+
+    /// The tuple of the server's packets as they reach the director: NAT servers answer from their own address, all
+    /// others from the virtual one (spec §3.3).
+    #[inline]
+    #[must_use]
+    pub fn reply(&self) -> Tuple<A> {
+        let nat = self.method() == ForwardingMethod::Nat;
+        Tuple {
+            src: if nat { self.daddr } else { self.vaddr },
+            dst: self.caddr,
+            sport: if nat { self.dport } else { self.vport },
+            dport: self.cport,
+            protocol: self.protocol,
+        }
+    }
+
+    /// Does a packet belong here, and which way does it run?
+    #[inline]
+    #[must_use]
+    pub fn matches(&self, tuple: &Tuple<A>) -> Option<Direction> {
+        if self.protocol != tuple.protocol || self.flags & flag::HASHED == 0 {
+            return None;
+        }
+        if self.request() == *tuple {
+            return Some(Direction::Request);
+        }
+        (self.reply() == *tuple).then_some(Direction::Reply)
+    }
+
+    /// Milliseconds left at `stamp`; 0 or less if it is due.
+    #[inline]
+    #[must_use]
+    pub fn remaining_ms(&self, stamp: u32) -> i64 {
+        i64::from(self.timeout_ms) - i64::from(stamp.wrapping_sub(self.last_seen))
+    }
+}

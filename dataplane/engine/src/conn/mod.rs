@@ -1,0 +1,242 @@
+//! The connection table of one worker and one family.
+//!
+//! Memory is taken at construction and never grows: an arena of entries, buckets of one line that lead to them, a timer
+//! wheel threaded through the entries. A NAT connection has two slots in the buckets (its reply has another tuple), all
+//! others one (the hash is alike in both directions).
+
+mod address;
+mod buckets;
+mod entry;
+mod hash;
+#[cfg(test)]
+mod model;
+mod wheel;
+
+pub use address::Address;
+pub use buckets::Probe;
+pub use entry::{Conn, Direction, Index, NIL, Tuple, flag};
+pub use hash::FlowKey;
+
+use crate::tables::ForwardingMethod;
+use crate::tick::Tick;
+use buckets::Buckets;
+use wheel::{Links, Timed, Wheel};
+
+impl<A: Address> Timed for Conn<A> {
+    fn place(&mut self) -> (&mut Links, &mut u16) {
+        (&mut self.links, &mut self.slot)
+    }
+
+    fn remaining_ms(&self, stamp: u32) -> i64 {
+        Conn::remaining_ms(self, stamp)
+    }
+}
+
+/// The table.
+#[derive(Debug)]
+pub struct ConnTable<A> {
+    entries: Box<[Conn<A>]>,
+    buckets: Buckets,
+    wheel: Wheel,
+    key: FlowKey,
+    /// First free entry, linked through `links.next`.
+    free: Index,
+    len: u32,
+    /// Where the search for an expendable entry goes on.
+    hand: Index,
+}
+
+impl<A: Address> ConnTable<A> {
+    /// A table for `capacity` connections, all of which may be NAT.
+    #[must_use]
+    pub fn new(capacity: u32, key: FlowKey, now: Tick) -> ConnTable<A> {
+        let mut entries: Box<[Conn<A>]> = vec![Conn::vacant(); capacity as usize].into();
+        for (index, entry) in entries.iter_mut().enumerate() {
+            entry.links.next = if index + 1 < capacity as usize { index as Index + 1 } else { NIL };
+        }
+        ConnTable {
+            entries,
+            buckets: Buckets::new(capacity as usize * 2),
+            wheel: Wheel::new(now),
+            key,
+            free: if capacity > 0 { 0 } else { NIL },
+            len: 0,
+            hand: 0,
+        }
+    }
+
+    /// Connections in the table.
+    #[must_use]
+    pub fn len(&self) -> u32 {
+        self.len
+    }
+
+    /// How many fit.
+    #[must_use]
+    pub fn capacity(&self) -> u32 {
+        self.entries.len() as u32
+    }
+
+    /// Stage 1 of a lookup: hash and ask the cache for the bucket.
+    #[inline]
+    #[must_use]
+    pub fn probe(&self, tuple: &Tuple<A>) -> Probe {
+        let probe = self.buckets.probe(self.key.hash(tuple));
+        self.buckets.prefetch(probe);
+        probe
+    }
+
+    /// Stage 2: guess the entry by its tag and ask the cache for it.
+    #[inline]
+    #[must_use]
+    pub fn guess(&self, probe: Probe) -> Index {
+        let index = self.buckets.guess(probe);
+        if let Some(entry) = self.entries.get(index as usize) {
+            shunt_hint::prefetch(entry);
+        }
+        index
+    }
+
+    /// Stage 3: the connection of a packet. `guess` may be stale or wrong; the entry itself decides.
+    #[inline]
+    #[must_use]
+    pub fn find(&self, tuple: &Tuple<A>, probe: Probe, guess: Index) -> Option<(Index, Direction)> {
+        if let Some(direction) = self.entries.get(guess as usize).and_then(|entry| entry.matches(tuple)) {
+            return Some((guess, direction));
+        }
+        self.buckets.find(probe, |index| {
+            self.entries[index as usize].matches(tuple).map(|direction| (index, direction))
+        })
+    }
+
+    /// All stages at once.
+    #[cfg(test)]
+    #[must_use]
+    pub fn lookup(&self, tuple: &Tuple<A>) -> Option<(Index, Direction)> {
+        self.find(tuple, self.buckets.probe(self.key.hash(tuple)), NIL)
+    }
+
+    /// An entry.
+    #[inline]
+    #[must_use]
+    pub fn get(&self, index: Index) -> &Conn<A> {
+        &self.entries[index as usize]
+    }
+
+    /// An entry, to be changed. Its key and flags [`flag::METHOD`] and [`flag::HASHED`] must stay as they are.
+    #[inline]
+    #[must_use]
+    pub fn get_mut(&mut self, index: Index) -> &mut Conn<A> {
+        &mut self.entries[index as usize]
+    }
+
+    /// Puts a connection into the table, its time stamp set to `now`. `None` if the table is full.
+    pub fn insert(&mut self, conn: Conn<A>, now: Tick) -> Option<Index> {
+        let index = self.free;
+        let place = self.entries.get_mut(index as usize)?;
+        let next_free = place.links.next;
+        *place = conn;
+        place.flags |= flag::HASHED;
+        place.last_seen = now.stamp();
+        let (request, reply) = self.probes(index);
+        if !self.buckets.insert(request, index) {
+            return self.take_back(index);
+        }
+        if let Some(reply) = reply {
+            if !self.buckets.insert(reply, index) {
+                self.buckets.remove(request, index);
+                return self.take_back(index);
+            }
+        }
+        self.free = next_free;
+        self.len += 1;
+        self.wheel.insert(&mut self.entries, index, now);
+        Some(index)
+    }
+
+    /// Undoes the first half of an insertion for which the buckets had no room.
+    fn take_back(&mut self, index: Index) -> Option<Index> {
+        let next = self.entries[index as usize].links.next;
+        self.entries[index as usize] = Conn::vacant();
+        self.entries[index as usize].links.next = next;
+        None
+    }
+
+    fn probes(&self, index: Index) -> (Probe, Option<Probe>) {
+        let entry = &self.entries[index as usize];
+        let probe = |tuple: &Tuple<A>| self.buckets.probe(self.key.hash(tuple));
+        let nat = entry.method() == ForwardingMethod::Nat;
+        (probe(&entry.request()), nat.then(|| probe(&entry.reply())))
+    }
+
+    /// Takes a connection out of the table and returns what it was.
+    pub fn remove(&mut self, index: Index) -> Conn<A> {
+        self.wheel.remove(&mut self.entries, index);
+        self.release(index)
+    }
+
+    /// Removes an entry that is in no slot of the wheel.
+    fn release(&mut self, index: Index) -> Conn<A> {
+        let (request, reply) = self.probes(index);
+        self.buckets.remove(request, index);
+        if let Some(reply) = reply {
+            self.buckets.remove(reply, index);
+        }
+        let conn = std::mem::replace(&mut self.entries[index as usize], Conn::vacant());
+        self.entries[index as usize].links.next = self.free;
+        self.free = index;
+        self.len -= 1;
+        conn
+    }
+
+    /// A packet was seen: stamps the entry and sets its timeout. Only a timeout that became shorter touches the wheel.
+    #[inline]
+    pub fn touch(&mut self, index: Index, timeout_ms: u32, now: Tick) {
+        let entry = &mut self.entries[index as usize];
+        entry.last_seen = now.stamp();
+        let shorter = timeout_ms < entry.timeout_ms;
+        if timeout_ms != entry.timeout_ms {
+            entry.timeout_ms = timeout_ms;
+        }
+        if shorter {
+            self.wheel.hasten(&mut self.entries, index, now);
+        }
+    }
+
+    /// Looks at the next `looks` entries, like the hand of a clock, for one that `expendable` gives up.
+    pub fn sweep(&mut self, looks: u32, expendable: impl Fn(&Conn<A>) -> bool) -> Option<Index> {
+        for _ in 0..looks {
+            let index = self.hand;
+            let entry = self.entries.get(index as usize)?;
+            self.hand = if index + 1 < self.capacity() { index + 1 } else { 0 };
+            if entry.has(flag::HASHED) && expendable(entry) {
+                return Some(index);
+            }
+        }
+        None
+    }
+
+    /// The next connection that is due. The caller must call [`ConnTable::expired`] on it.
+    pub fn due(&mut self, now: Tick, budget: &mut u32) -> Option<Index> {
+        while *budget > 0 {
+            *budget -= 1;
+            let index = self.wheel.pop(&mut self.entries, now)?;
+            if self.entries[index as usize].remaining_ms(now.stamp()) <= 0 {
+                return Some(index);
+            }
+            self.wheel.insert(&mut self.entries, index, now);
+        }
+        None
+    }
+
+    /// Removes an entry that [`ConnTable::due`] returned.
+    pub fn expired(&mut self, index: Index) -> Conn<A> {
+        self.release(index)
+    }
+
+    /// Entries in the table from `first` on, in the order of their place, with the place after each.
+    pub fn iter_from(&self, first: Index) -> impl Iterator<Item = (Index, &Conn<A>)> {
+        let from = (first as usize).min(self.entries.len());
+        (first..).zip(&self.entries[from..]).filter(|(_, entry)| entry.has(flag::HASHED))
+    }
+}

@@ -1,0 +1,330 @@
+//! The engine of one worker: bursts in, verdicts out.
+
+use crate::binding;
+use crate::board::Boards;
+use crate::conn::{ConnTable, FlowKey, Index, NIL, Probe};
+use crate::counters::{Counter, WorkerCounters};
+use crate::flow::Pass;
+use crate::icmp::Budget;
+use crate::owner::{KEY_LEN, Owner};
+use crate::packet::{Kind, Packet, classify};
+use crate::persist::Templates;
+use crate::sched::Schedulers;
+use crate::state::Timeouts;
+use crate::tables::{Family, Settings, Tables};
+use crate::tick::Tick;
+use crate::verdict::Verdict;
+use arrayvec::ArrayVec;
+use shunt_wire::Frame;
+
+/// Packets in a burst, at most: as many as an rx queue yields at once.
+pub const BURST: usize = 32;
+
+/// Connections looked at by one call of [`Engine::expire`], at most: bounds the time between two bursts.
+const EXPIRE_BUDGET: u32 = 64;
+
+/// Destinations that the schedulers `lblc` and `lblcr` remember, over all services of a worker: the kernel's bound for
+/// one service.
+const LOCALITIES: usize = 24_576;
+
+/// What an engine is made for.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// This worker's number, from 0.
+    pub worker: u8,
+    /// Number of workers.
+    pub workers: u8,
+    /// Do the NIC ports steer every packet to its owner? If not, the owner is worked out before the look-up, so that a
+    /// packet of another worker costs no access to this one's table.
+    pub hardware_steering: bool,
+    /// Bound on IPv4 connections.
+    pub max_ipv4: u32,
+    /// Bound on IPv6 connections.
+    pub max_ipv6: u32,
+    /// Bound on services.
+    pub services_max: u32,
+    /// Counts of all workers.
+    pub boards: Boards,
+    /// Persistence templates of all workers.
+    pub templates: Templates,
+    /// This worker's counters.
+    pub counters: WorkerCounters,
+    /// 32 random bytes for the hash of flows: secret, else clients could aim at one bucket.
+    pub seed: [u64; 4],
+    /// Key of the owner hash; the same for all workers, and that of the NICs.
+    pub owner_key: [u8; KEY_LEN],
+    /// Time at the start.
+    pub now: Tick,
+}
+
+/// Where a burst comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// From an rx queue.
+    Wire,
+    /// From another worker, which found that this one owns it. Not handed over again.
+    HandOver,
+}
+
+/// Everything of a worker but its connections.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) worker: u8,
+    pub(crate) workers: u8,
+    pub(crate) boards: Boards,
+    pub(crate) templates: Templates,
+    pub(crate) counters: WorkerCounters,
+    pub(crate) schedulers: Schedulers,
+    pub(crate) owner: Owner,
+    pub(crate) timeouts: Timeouts,
+    /// The settings that `timeouts` was made from.
+    settings: Settings,
+    pub(crate) budget: Budget,
+    /// Identification of IPv4 headers that this worker writes.
+    pub(crate) ip_id: u16,
+}
+
+/// One worker's load balancer.
+#[derive(Debug)]
+pub struct Engine {
+    v4: ConnTable<u32>,
+    v6: ConnTable<u128>,
+    core: Core,
+    steer_first: bool,
+    /// The shard of templates to be looked through next, and when.
+    template_shard: usize,
+    template_tick: Tick,
+}
+
+/// A packet between the passes.
+struct Staged {
+    packet: Packet,
+    probe: Probe,
+    guess: Index,
+    verdict: Option<Verdict>,
+}
+
+impl Engine {
+    /// Takes all memory that it will ever use.
+    #[must_use]
+    pub fn new(config: EngineConfig) -> Engine {
+        let key = FlowKey::new(config.seed);
+        let settings = Settings::default();
+        Engine {
+            v4: ConnTable::new(config.max_ipv4, key, config.now),
+            v6: ConnTable::new(config.max_ipv6, key, config.now),
+            template_shard: usize::from(config.worker),
+            template_tick: config.now,
+            steer_first: config.workers > 1 && !config.hardware_steering,
+            core: Core {
+                worker: config.worker,
+                workers: config.workers,
+                boards: config.boards.for_worker(usize::from(config.worker)),
+                templates: config.templates,
+                counters: config.counters,
+                schedulers: Schedulers::new(config.services_max as usize, LOCALITIES, config.seed[3]),
+                owner: Owner::new(&config.owner_key, config.workers),
+                timeouts: Timeouts::new(&settings),
+                settings,
+                budget: Budget::default(),
+                ip_id: config.seed[0] as u16,
+            },
+        }
+    }
+
+    /// Decides on a burst of at most [`BURST`] packets and rewrites those that go on. `verdicts` gets one for each.
+    ///
+    /// # Panics
+    /// If there are more packets than [`BURST`] or fewer verdicts than packets: a mistake of the caller.
+    pub fn process_burst<F: Frame>(
+        &mut self,
+        tables: &Tables,
+        now: Tick,
+        origin: Origin,
+        frames: &mut [F],
+        verdicts: &mut [Verdict],
+    ) {
+        assert!(frames.len() <= BURST && frames.len() <= verdicts.len());
+        self.core.observe(tables.settings());
+        let mut staged: ArrayVec<Staged, BURST> = ArrayVec::new();
+        for frame in frames.iter_mut() {
+            let packet = classify(tables, frame);
+            staged.push(Staged { packet, probe: Probe::default(), guess: NIL, verdict: None });
+        }
+        if self.steer_first && origin == Origin::Wire {
+            for stage in &mut staged {
+                stage.verdict = self.core.hand_over(tables, &stage.packet);
+            }
+        }
+        self.prefetch(&mut staged);
+        for ((stage, frame), verdict) in staged.iter().zip(frames.iter_mut()).zip(verdicts.iter_mut()) {
+            *verdict = match stage.verdict {
+                Some(verdict) => verdict,
+                None => self.decide(tables, now, origin, stage, frame),
+            };
+        }
+    }
+
+    /// Two passes over the arrays: all buckets, then all connections, so that the cache misses of a burst overlap.
+    #[inline]
+    fn prefetch(&self, staged: &mut [Staged]) {
+        let flows = |stage: &&mut Staged| {
+            stage.verdict.is_none() && matches!(stage.packet.kind, Kind::Flow | Kind::Error { .. })
+        };
+        for stage in staged.iter_mut().filter(flows) {
+            stage.probe = match stage.packet.family {
+                Family::V4 => self.v4.probe(&stage.packet.tuple()),
+                Family::V6 => self.v6.probe(&stage.packet.tuple()),
+            };
+        }
+        for stage in staged.iter_mut().filter(flows) {
+            stage.guess = match stage.packet.family {
+                Family::V4 => self.v4.guess(stage.probe),
+                Family::V6 => self.v6.guess(stage.probe),
+            };
+        }
+    }
+
+    #[inline]
+    fn decide<F: Frame>(
+        &mut self,
+        tables: &Tables,
+        now: Tick,
+        origin: Origin,
+        stage: &Staged,
+        frame: &mut F,
+    ) -> Verdict {
+        let packet = &stage.packet;
+        match packet.kind {
+            Kind::Flow | Kind::Error { .. } => {}
+            Kind::Fragment => return self.core.fragment(tables, packet, frame),
+            Kind::Punt => return Verdict::Punt(frame.nic_port()),
+            Kind::Drop(counter) => return Verdict::Drop(counter),
+        }
+        let core = &mut self.core;
+        match packet.family {
+            Family::V4 => Pass { table: &mut self.v4, core, tables, now, origin }.packet(
+                stage.probe,
+                stage.guess,
+                packet,
+                frame,
+            ),
+            Family::V6 => Pass { table: &mut self.v6, core, tables, now, origin }.packet(
+                stage.probe,
+                stage.guess,
+                packet,
+                frame,
+            ),
+        }
+    }
+
+    /// Removes connections that are due: a bounded number, so call it once per round of the poll loop.
+    pub fn expire(&mut self, tables: &Tables, now: Tick) {
+        let mut budget = EXPIRE_BUDGET;
+        let (core, origin) = (&mut self.core, Origin::Wire);
+        Pass { table: &mut self.v4, core, tables, now, origin }.expire(&mut budget);
+        let (core, origin) = (&mut self.core, Origin::Wire);
+        Pass { table: &mut self.v6, core, tables, now, origin }.expire(&mut budget);
+        self.expire_templates(now);
+    }
+
+    /// Looks through one shard of the templates every so often. The shards are shared out among the workers.
+    fn expire_templates(&mut self, now: Tick) {
+        /// All 64 shards in about a second.
+        const PAUSE_MS: u64 = 16;
+        if now.0 < self.template_tick.0 + PAUSE_MS {
+            return;
+        }
+        self.template_tick = now;
+        let core = &self.core;
+        core.templates
+            .expire(self.template_shard, now, |server| binding::count_template(&core.boards, server, -1));
+        self.template_shard += usize::from(core.workers);
+        if self.template_shard >= Templates::shards() {
+            self.template_shard = usize::from(core.worker);
+        }
+    }
+
+    /// Connections in both tables.
+    #[must_use]
+    pub fn connections(&self) -> u32 {
+        self.v4.len() + self.v6.len()
+    }
+
+    /// The tables, for listings.
+    pub(crate) fn conn_tables(&self) -> (&ConnTable<u32>, &ConnTable<u128>) {
+        (&self.v4, &self.v6)
+    }
+
+    /// The shards of persistence templates that this worker lists: each is some worker's.
+    pub(crate) fn own_template_shards(&self) -> impl Iterator<Item = usize> {
+        (usize::from(self.core.worker)..Templates::shards()).step_by(usize::from(self.core.workers).max(1))
+    }
+
+    /// Persistence templates.
+    pub(crate) fn templates(&self) -> &Templates {
+        &self.core.templates
+    }
+
+    /// This worker's counters.
+    #[must_use]
+    pub fn counters(&self) -> &WorkerCounters {
+        &self.core.counters
+    }
+}
+
+impl Core {
+    /// Takes over timeouts that were changed. Settings change rarely: comparing is cheap and needs no version.
+    #[inline]
+    fn observe(&mut self, settings: &Settings) {
+        if self.settings != *settings {
+            self.timeouts = Timeouts::new(settings);
+            self.settings = settings.clone();
+        }
+    }
+
+    /// The verdict on a packet that another worker owns; `None` if it is for this one to decide.
+    ///
+    /// The client is the source of a packet for a virtual service and the destination of one from a real server.
+    #[inline]
+    pub(crate) fn hand_over(&self, tables: &Tables, packet: &Packet) -> Option<Verdict> {
+        if !matches!(packet.kind, Kind::Flow | Kind::Error { .. } | Kind::Fragment) {
+            return None;
+        }
+        let owner = self.owner_of(tables, packet)?;
+        (owner != self.worker).then_some(Verdict::HandOver(owner))
+    }
+
+    fn owner_of(&self, tables: &Tables, packet: &Packet) -> Option<u8> {
+        let (src, dst) = (packet.src_ip(), packet.dst_ip());
+        let mark = tables.mark_of(&packet.marked());
+        let of = |address: u128, l4_port| match packet.family {
+            Family::V4 => self.owner.of(address as u32, l4_port),
+            Family::V6 => self.owner.of(address, l4_port),
+        };
+        if tables.service_for(mark, packet.protocol, dst, packet.dport).is_some() {
+            return Some(of(packet.src, packet.sport));
+        }
+        if tables.is_real_address(&src) || tables.service_for(0, packet.protocol, src, packet.sport).is_some()
+        {
+            return Some(of(packet.dst, packet.dport));
+        }
+        None
+    }
+
+    /// Fragments have no ports, so they cannot be matched yet: those of load-balanced traffic are dropped and counted,
+    /// all others are the kernel's.
+    fn fragment<F: Frame>(&self, tables: &Tables, packet: &Packet, frame: &F) -> Verdict {
+        if tables.is_real_address(&packet.src_ip()) || tables.has_virtual_address(&packet.dst_ip()) {
+            return Verdict::Drop(Counter::Fragment);
+        }
+        Verdict::Punt(frame.nic_port())
+    }
+
+    /// The next identification for an IPv4 header of our own.
+    #[inline]
+    pub(crate) fn next_ip_id(&mut self) -> u16 {
+        self.ip_id = self.ip_id.wrapping_add(1);
+        self.ip_id
+    }
+}

@@ -1,0 +1,297 @@
+//! A packet and its connection: found, followed, forwarded (spec `connections.md` §2, §7, §8).
+
+use crate::binding;
+use crate::conn::{Address, ConnTable, Direction, Index, NIL, Probe, Tuple, flag};
+use crate::counters::Counter;
+use crate::engine::{Core, Origin};
+use crate::forward::nat::Rewrite;
+use crate::forward::{link, tunnel};
+use crate::icmp;
+use crate::packet::{Kind, Packet};
+use crate::persist::Handle;
+use crate::state::{self, Signal, Way, sctp, tcp};
+use crate::tables::{Family, ForwardingMethod, Hop, Server, Tables};
+use crate::tick::Tick;
+use crate::verdict::Verdict;
+use shunt_wire::Frame;
+
+/// One packet's way through the tables of its family.
+pub(crate) struct Pass<'a, A> {
+    pub(crate) table: &'a mut ConnTable<A>,
+    pub(crate) core: &'a mut Core,
+    pub(crate) tables: &'a Tables,
+    pub(crate) now: Tick,
+    pub(crate) origin: Origin,
+}
+
+impl<'a, A: Address> Pass<'a, A> {
+    /// Decides on a packet whose ports are known.
+    #[inline]
+    pub(crate) fn packet<F: Frame>(
+        &mut self,
+        probe: Probe,
+        guess: Index,
+        packet: &Packet,
+        frame: &mut F,
+    ) -> Verdict {
+        let tuple: Tuple<A> = packet.tuple();
+        let Some((index, direction)) = self.table.find(&tuple, probe, guess) else {
+            return self.miss(packet, frame);
+        };
+        if let Kind::Error { quoted_l3, quoted_l4 } = packet.kind {
+            let quoted = icmp::Quoted { l3: usize::from(quoted_l3), l4: usize::from(quoted_l4) };
+            return self.relay_error(index, direction, quoted, packet, frame);
+        }
+        match direction {
+            Direction::Request => self.request(index, packet, frame),
+            Direction::Reply => self.reply(index, packet, frame),
+        }
+    }
+
+    fn miss<F: Frame>(&mut self, packet: &Packet, frame: &mut F) -> Verdict {
+        if self.origin == Origin::Wire && self.core.workers > 1 {
+            if let Some(verdict) = self.core.hand_over(self.tables, packet) {
+                return verdict;
+            }
+        }
+        match packet.kind {
+            Kind::Flow => self.admit(packet, frame),
+            _ => Verdict::Punt(frame.nic_port()),
+        }
+    }
+
+    /// A packet from the client.
+    #[inline]
+    fn request<F: Frame>(&mut self, index: Index, packet: &Packet, frame: &mut F) -> Verdict {
+        if opens(packet.signal) && self.is_reusable(index) {
+            self.discard(index);
+            return self.admit(packet, frame);
+        }
+        let Some(server) = self.bound_server(index) else {
+            if !self.tables.settings().expire_nodest_conn {
+                return Verdict::Drop(Counter::ServerGone);
+            }
+            self.discard(index);
+            return self.admit(packet, frame);
+        };
+        self.follow_request(index, server, packet, frame)
+    }
+
+    /// The server of a connection, if it is still configured.
+    #[inline]
+    fn bound_server(&self, index: Index) -> Option<&'a Server> {
+        self.tables.server(self.table.get(index).server).filter(|server| server.available)
+    }
+
+    /// Counts, follows the state and forwards.
+    #[inline]
+    pub(crate) fn follow_request<F: Frame>(
+        &mut self,
+        index: Index,
+        server: &Server,
+        packet: &Packet,
+        frame: &mut F,
+    ) -> Verdict {
+        binding::count_request(&self.core.boards, server.id, packet.ip_len);
+        self.advance(index, Direction::Request, packet.signal);
+        let conn = self.table.get(index);
+        let method = conn.method();
+        let rewrite = (method == ForwardingMethod::Nat).then(|| Rewrite::request(conn));
+        self.forward_by(method, rewrite, server, packet, frame)
+    }
+
+    /// Follows the protocol state and renews the timer.
+    #[inline]
+    fn advance(&mut self, index: Index, direction: Direction, signal: Signal) {
+        let conn = self.table.get_mut(index);
+        let way = match direction {
+            Direction::Reply => {
+                conn.flags &= !flag::NO_OUTPUT;
+                Way::Reply
+            }
+            Direction::Request if conn.has(flag::NO_OUTPUT) => Way::RequestOnly,
+            Direction::Request => Way::Request,
+        };
+        if direction == Direction::Request {
+            conn.in_packets = conn.in_packets.wrapping_add(1);
+        }
+        let mut timeout_ms = conn.timeout_ms;
+        if signal != Signal::Nothing {
+            let next = state::next(conn.state, way, signal, self.tables.settings().secure_tcp >= 2);
+            if next != conn.state {
+                binding::enter(&self.core.boards, conn, next);
+            }
+            if conn.control != NIL && !conn.has(flag::PROVEN) && proves(signal, direction, next) {
+                conn.flags |= flag::PROVEN;
+                self.core.templates.assure(Handle(conn.control));
+            }
+            timeout_ms = self.core.timeouts.of(conn.protocol, next);
+        }
+        self.table.touch(index, timeout_ms, self.now);
+    }
+
+    /// Sends a request on its way (spec `forwarding.md`). NAT comes with what to rewrite.
+    #[inline]
+    pub(crate) fn forward_by<F: Frame>(
+        &mut self,
+        method: ForwardingMethod,
+        rewrite: Option<Rewrite<A>>,
+        server: &Server,
+        packet: &Packet,
+        frame: &mut F,
+    ) -> Verdict {
+        if method == ForwardingMethod::Local {
+            return Verdict::Punt(frame.nic_port());
+        }
+        let next = match &server.hop {
+            Hop::Via(next) => Some(next),
+            Hop::Unresolved => None,
+            // A local server gets the packet through the kernel, NAT's rewritten, others as they came (spec §1.2).
+            Hop::Local => {
+                if let Some(rewrite) = rewrite {
+                    rewrite.apply(packet, frame);
+                }
+                return Verdict::Punt(frame.nic_port());
+            }
+            Hop::Unreachable => {
+                return self.answer(icmp::Answer::HostUnreachable, Counter::NoRoute, packet, frame);
+            }
+        };
+        if link::ttl(packet, frame) <= 1 {
+            return self.answer(icmp::Answer::TimeExceeded, Counter::TtlExceeded, packet, frame);
+        }
+        if let Some(next) = next {
+            if let Some(verdict) = self.check_size(method, server, next.mtu, packet, frame) {
+                return verdict;
+            }
+        }
+        if let Some(rewrite) = rewrite {
+            rewrite.apply(packet, frame);
+        }
+        link::decrement_ttl(packet, frame);
+        if method == ForwardingMethod::Tunnel {
+            let (id, flow) =
+                (self.core.next_ip_id(), self.core.owner.hash(A::from_bits(packet.src), packet.sport));
+            let pmtu_disc = self.tables.settings().pmtu_disc;
+            if let Err(counter) = tunnel::encapsulate(packet, server, pmtu_disc, id, flow, frame) {
+                return Verdict::Drop(counter);
+            }
+        }
+        link::send(&server.hop, || server.daddr, frame)
+    }
+
+    /// The verdict on a packet that is too large for the way to its server; `None` if it fits.
+    #[inline]
+    fn check_size<F: Frame>(
+        &mut self,
+        method: ForwardingMethod,
+        server: &Server,
+        mtu: u16,
+        packet: &Packet,
+        frame: &mut F,
+    ) -> Option<Verdict> {
+        let tunnelled = method == ForwardingMethod::Tunnel;
+        let limit = if tunnelled { mtu.saturating_sub(tunnel::overhead(server)) } else { mtu };
+        if packet.ip_len <= limit {
+            return None;
+        }
+        let answered = match packet.family {
+            Family::V4 => {
+                link::dont_fragment(packet, frame) && !(tunnelled && !self.tables.settings().pmtu_disc)
+            }
+            Family::V6 => true,
+        };
+        Some(if answered {
+            self.answer(icmp::Answer::TooBig { mtu: limit }, Counter::TooBig, packet, frame)
+        } else {
+            Verdict::Drop(Counter::TooBig)
+        })
+    }
+
+    /// A packet from the server.
+    #[inline]
+    fn reply<F: Frame>(&mut self, index: Index, packet: &Packet, frame: &mut F) -> Verdict {
+        if link::ttl(packet, frame) <= 1 {
+            return self.answer(icmp::Answer::TimeExceeded, Counter::TtlExceeded, packet, frame);
+        }
+        if let Some(server) = self.bound_server(index) {
+            binding::count_reply(&self.core.boards, server.id, packet.ip_len);
+        }
+        self.advance(index, Direction::Reply, packet.signal);
+        let conn = self.table.get(index);
+        if conn.method() == ForwardingMethod::Nat {
+            Rewrite::reply(conn).apply(packet, frame);
+        }
+        link::decrement_ttl(packet, frame);
+        let hop = match packet.family {
+            Family::V4 => self.tables.routes().lookup_v4(packet.dst as u32),
+            Family::V6 => self.tables.routes().lookup_v6(packet.dst),
+        };
+        link::send(&hop, || packet.dst_ip(), frame)
+    }
+
+    /// May a packet that opens a connection take this entry's place (spec `connections.md` §7.4)?
+    fn is_reusable(&self, index: Index) -> bool {
+        let conn = self.table.get(index);
+        let settings = self.tables.settings();
+        if settings.expire_nodest_conn
+            && self.tables.server(conn.server).is_some_and(|server| server.weight == 0)
+        {
+            return true;
+        }
+        if settings.conn_reuse_mode == 0 || conn.control != NIL {
+            return false;
+        }
+        match conn.protocol {
+            state::protocol::TCP => {
+                let half_closed = settings.conn_reuse_mode & 2 != 0 && conn.state == tcp::FIN_WAIT;
+                matches!(conn.state, tcp::TIME_WAIT | tcp::CLOSE) || half_closed && conn.has(flag::NO_OUTPUT)
+            }
+            state::protocol::SCTP => conn.state == sctp::CLOSED,
+            _ => false,
+        }
+    }
+
+    /// Removes a connection before its time.
+    pub(crate) fn discard(&mut self, index: Index) {
+        let conn = self.table.remove(index);
+        binding::unbind(&self.core.boards, self.tables, &conn);
+        self.release_control(conn.control);
+    }
+
+    /// Removes connections that are due.
+    pub(crate) fn expire(&mut self, budget: &mut u32) {
+        while let Some(index) = self.table.due(self.now, budget) {
+            let conn = self.table.expired(index);
+            binding::unbind(&self.core.boards, self.tables, &conn);
+            self.release_control(conn.control);
+            self.core.counters.add(Counter::ExpiredConnections, 1);
+        }
+    }
+
+    /// A connection of a persistent client is gone.
+    pub(crate) fn release_control(&mut self, control: u32) {
+        if control != NIL {
+            self.core.templates.leave(Handle(control));
+        }
+    }
+}
+
+/// Does this packet prove that the client is real (spec `connections.md` §4.4)?
+fn proves(signal: Signal, direction: Direction, state: u8) -> bool {
+    match signal {
+        Signal::Tcp(_) => state == tcp::ESTABLISHED,
+        Signal::Sctp(_) => state == sctp::ESTABLISHED,
+        Signal::Udp => direction == Direction::Reply,
+        Signal::Nothing => false,
+    }
+}
+
+/// Does this packet open a connection (TCP SYN, SCTP INIT)?
+pub(crate) fn opens(signal: Signal) -> bool {
+    match signal {
+        Signal::Tcp(flags) => flags & tcp::bits::SYN != 0,
+        Signal::Sctp(event) => event == sctp::Event::Init,
+        Signal::Udp | Signal::Nothing => false,
+    }
+}

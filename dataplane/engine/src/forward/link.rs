@@ -1,0 +1,64 @@
+//! The last step of every method: TTL, size, link-layer addresses.
+
+use crate::counters::Counter;
+use crate::packet::Packet;
+use crate::tables::{Family, Hop, NextHop};
+use crate::verdict::Verdict;
+use shunt_wire::Frame;
+use shunt_wire::checksum::Delta;
+use std::net::IpAddr;
+
+/// Where a family keeps its TTL or hop limit.
+const fn ttl_place(family: Family) -> usize {
+    match family {
+        Family::V4 => 8,
+        Family::V6 => 7,
+    }
+}
+
+/// The TTL or hop limit of a classified packet.
+#[inline]
+#[must_use]
+pub fn ttl<F: Frame>(packet: &Packet, frame: &F) -> u8 {
+    frame.bytes()[usize::from(packet.l3) + ttl_place(packet.family)]
+}
+
+/// Lowers the TTL or hop limit by one, and repairs the checksum of IPv4. It must be at least 1.
+#[inline]
+pub fn decrement_ttl<F: Frame>(packet: &Packet, frame: &mut F) {
+    let l3 = usize::from(packet.l3);
+    let bytes = frame.bytes_mut();
+    bytes[l3 + ttl_place(packet.family)] -= 1;
+    if packet.family == Family::V4 {
+        let checksum = u16::from_be_bytes([bytes[l3 + 10], bytes[l3 + 11]]);
+        bytes[l3 + 10..l3 + 12].copy_from_slice(&Delta::TTL_DECREMENT.apply(checksum).to_be_bytes());
+    }
+}
+
+/// May an IPv4 packet be cut on its way?
+#[inline]
+#[must_use]
+pub fn dont_fragment<F: Frame>(packet: &Packet, frame: &F) -> bool {
+    const DF: u8 = 0x40;
+    packet.family == Family::V4 && frame.bytes()[usize::from(packet.l3) + 6] & DF != 0
+}
+
+/// Writes the link-layer addresses; a VLAN tag stays as it is.
+#[inline]
+pub fn address<F: Frame>(next: &NextHop, frame: &mut F) -> Verdict {
+    let bytes = frame.bytes_mut();
+    bytes[..6].copy_from_slice(&next.dst_mac.0);
+    bytes[6..12].copy_from_slice(&next.src_mac.0);
+    Verdict::Transmit(next.nic_port)
+}
+
+/// Sends a finished packet towards `to`.
+#[inline]
+pub fn send<F: Frame>(hop: &Hop, to: impl FnOnce() -> IpAddr, frame: &mut F) -> Verdict {
+    match hop {
+        Hop::Via(next) => address(next, frame),
+        Hop::Local => Verdict::Punt(frame.nic_port()),
+        Hop::Unresolved => Verdict::AwaitNeighbour { neighbour_of: to() },
+        Hop::Unreachable => Verdict::Drop(Counter::NoRoute),
+    }
+}

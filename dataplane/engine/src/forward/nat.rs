@@ -1,0 +1,139 @@
+//! NAT: addresses and ports rewritten in place, checksums updated by a difference that was worked out once per
+//! connection (spec `forwarding.md` §3, RFC 1624).
+
+use crate::conn::{Address, Conn};
+use crate::packet::Packet;
+use crate::state::protocol;
+use crate::tables::Family;
+use shunt_wire::checksum::Delta;
+use shunt_wire::{Frame, checksum};
+
+/// Which end of the packet is rewritten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Requests: the destination.
+    Destination,
+    /// Replies: the source.
+    Source,
+}
+
+/// Works out the differences of a new NAT connection: virtual to real.
+pub fn prepare<A: Address>(conn: &mut Conn<A>) {
+    let address = address_delta(conn.vaddr, conn.daddr);
+    conn.address_delta = address;
+    conn.l4_delta = address.and(Delta::word(conn.vport, conn.dport));
+}
+
+/// What it does to a checksum when one address becomes another.
+#[must_use]
+pub fn address_delta<A: Address>(old: A, new: A) -> Delta {
+    Delta::bytes(&old.bits().to_be_bytes(), &new.bits().to_be_bytes())
+}
+
+/// What to write, and what it does to the checksums.
+#[derive(Clone, Copy, Debug)]
+pub struct Rewrite<A> {
+    end: End,
+    address: A,
+    l4_port: u16,
+    address_delta: Delta,
+    l4_delta: Delta,
+    ports_differ: bool,
+}
+
+impl<A: Address> Rewrite<A> {
+    /// Client to server.
+    #[inline]
+    #[must_use]
+    pub fn request(conn: &Conn<A>) -> Rewrite<A> {
+        Rewrite {
+            end: End::Destination,
+            address: conn.daddr,
+            l4_port: conn.dport,
+            address_delta: conn.address_delta,
+            l4_delta: conn.l4_delta,
+            ports_differ: conn.vport != conn.dport,
+        }
+    }
+
+    /// Server to client: the differences with the other sign.
+    #[inline]
+    #[must_use]
+    pub fn reply(conn: &Conn<A>) -> Rewrite<A> {
+        Rewrite {
+            end: End::Source,
+            address: conn.vaddr,
+            l4_port: conn.vport,
+            address_delta: -conn.address_delta,
+            l4_delta: -conn.l4_delta,
+            ports_differ: conn.vport != conn.dport,
+        }
+    }
+
+    /// Rewrites a classified packet.
+    #[inline]
+    pub fn apply<F: Frame>(&self, packet: &Packet, frame: &mut F) {
+        let bytes = frame.bytes_mut();
+        self.write_address(usize::from(packet.l3), bytes);
+        let l4 = usize::from(packet.l4);
+        let place = l4 + if self.end == End::Destination { 2 } else { 0 };
+        bytes[place..place + 2].copy_from_slice(&self.l4_port.to_be_bytes());
+        match packet.protocol {
+            protocol::TCP => adjust_at(bytes, l4 + 16, self.l4_delta),
+            protocol::UDP => self.udp_checksum(packet, bytes),
+            protocol::SCTP if self.ports_differ => {
+                let end = usize::from(packet.l3) + usize::from(packet.ip_len);
+                shunt_wire::sctp::set_checksum(&mut bytes[l4..end]);
+            }
+            _ => {}
+        }
+    }
+
+    /// Writes the address and repairs the IPv4 header checksum.
+    #[inline]
+    pub fn write_address(&self, l3: usize, bytes: &mut [u8]) {
+        let value = self.address.bits().to_be_bytes();
+        match A::FAMILY {
+            Family::V4 => {
+                let place = l3 + if self.end == End::Destination { 16 } else { 12 };
+                bytes[place..place + 4].copy_from_slice(&value[12..]);
+                adjust_at(bytes, l3 + 10, self.address_delta);
+            }
+            Family::V6 => {
+                let place = l3 + if self.end == End::Destination { 24 } else { 8 };
+                bytes[place..place + 16].copy_from_slice(&value);
+            }
+        }
+    }
+
+    /// UDP: "no checksum" becomes a full one, as the kernel does; a computed 0 is sent as 0xffff (RFC 768).
+    #[inline]
+    fn udp_checksum(&self, packet: &Packet, bytes: &mut [u8]) {
+        let place = usize::from(packet.l4) + 6;
+        let old = u16::from_be_bytes([bytes[place], bytes[place + 1]]);
+        let new =
+            if old == 0 { l4_checksum(bytes, packet, packet.protocol) } else { self.l4_delta.apply(old) };
+        let new = if new == 0 { 0xffff } else { new };
+        bytes[place..place + 2].copy_from_slice(&new.to_be_bytes());
+    }
+}
+
+/// Applies a difference to a checksum field.
+#[inline]
+pub fn adjust_at(bytes: &mut [u8], place: usize, delta: Delta) {
+    let old = u16::from_be_bytes([bytes[place], bytes[place + 1]]);
+    bytes[place..place + 2].copy_from_slice(&delta.apply(old).to_be_bytes());
+}
+
+/// The checksum of the transport part of a packet, with its pseudo header; the field itself counts as it stands.
+#[must_use]
+pub fn l4_checksum(bytes: &[u8], packet: &Packet, protocol: u8) -> u16 {
+    let (l3, l4) = (usize::from(packet.l3), usize::from(packet.l4));
+    let end = l3 + usize::from(packet.ip_len);
+    let addresses = match packet.family {
+        Family::V4 => &bytes[l3 + 12..l3 + 20],
+        Family::V6 => &bytes[l3 + 8..l3 + 40],
+    };
+    let pseudo = checksum::sum(addresses) + u64::from(protocol) + (end - l4) as u64;
+    checksum::transport(pseudo, &bytes[l4..end])
+}

@@ -1,0 +1,175 @@
+//! Encapsulation: IPIP, GUE and GRE, over either family (spec `forwarding.md` §5).
+
+use crate::counters::Counter;
+use crate::packet::{IPV4_LEN, IPV6_LEN, Packet};
+use crate::tables::{Family, Server, TunnelChecksum, TunnelKind};
+use shunt_wire::{Frame, checksum};
+use std::net::IpAddr;
+
+const IPIP: u8 = 4;
+const IPV6_IN_IP: u8 = 41;
+const UDP: u8 = 17;
+const GRE: u8 = 47;
+/// UDP and the GUE header of 4 bytes.
+const GUE_LEN: usize = 12;
+/// Longest outer header: IPv6, UDP, GUE.
+const OUTER_MAX: usize = IPV6_LEN + GUE_LEN;
+
+/// Bytes that encapsulation for this server adds.
+#[must_use]
+pub fn overhead(server: &Server) -> u16 {
+    let outer = if server.daddr.is_ipv4() { IPV4_LEN } else { IPV6_LEN };
+    (outer + shim_len(server)) as u16
+}
+
+fn shim_len(server: &Server) -> usize {
+    match server.tunnel {
+        TunnelKind::Ipip => 0,
+        TunnelKind::Gue { .. } => GUE_LEN,
+        TunnelKind::Gre if server.tunnel_checksum == TunnelChecksum::None => 4,
+        TunnelKind::Gre => 8,
+    }
+}
+
+/// What the outer header takes from the inner one.
+struct Inner {
+    traffic_class: u8,
+    ttl: u8,
+    dont_fragment: bool,
+    len: usize,
+    protocol: u8,
+    ethertype: u16,
+}
+
+/// Puts the outer headers around a packet whose TTL has been lowered. `ip_id` and `flow` (a hash of the flow, for the
+/// source port of GUE) come from the caller.
+///
+/// # Errors
+/// The counter of the drop: no headroom, or no source address to send from.
+pub fn encapsulate<F: Frame>(
+    packet: &Packet,
+    server: &Server,
+    pmtu_disc: bool,
+    ip_id: u16,
+    flow: u32,
+    frame: &mut F,
+) -> Result<(), Counter> {
+    let source = server.tunnel_source.ok_or(Counter::NoRoute)?;
+    let inner = inspect(packet, pmtu_disc, frame.bytes());
+    let (l2_len, added) = (usize::from(packet.l3), usize::from(overhead(server)));
+    if !frame.prepend(added) {
+        return Err(Counter::Headroom);
+    }
+    let bytes = frame.bytes_mut();
+    bytes.copy_within(added..added + l2_len, 0);
+    let total = inner.len + added;
+    let ethertype: u16 = if server.daddr.is_ipv4() { 0x0800 } else { 0x86dd };
+    bytes[l2_len - 2..l2_len].copy_from_slice(&ethertype.to_be_bytes());
+    let bytes = &mut bytes[l2_len..l2_len + total];
+    let outer_len = match (source, server.daddr) {
+        (IpAddr::V4(source), IpAddr::V4(daddr)) => {
+            outer_v4(&inner, total, outer_protocol(server, &inner), ip_id, &mut bytes[..IPV4_LEN]);
+            bytes[12..16].copy_from_slice(&source.octets());
+            bytes[16..20].copy_from_slice(&daddr.octets());
+            let sum = checksum::checksum(&bytes[..IPV4_LEN]);
+            bytes[10..12].copy_from_slice(&sum.to_be_bytes());
+            IPV4_LEN
+        }
+        (IpAddr::V6(source), IpAddr::V6(daddr)) => {
+            outer_v6(&inner, total - IPV6_LEN, outer_protocol(server, &inner), &mut bytes[..IPV6_LEN]);
+            bytes[8..24].copy_from_slice(&source.octets());
+            bytes[24..40].copy_from_slice(&daddr.octets());
+            IPV6_LEN
+        }
+        _ => return Err(Counter::NoRoute),
+    };
+    match server.tunnel {
+        TunnelKind::Ipip => {}
+        TunnelKind::Gue { dport } => gue(&inner, server, outer_len, dport, flow, bytes),
+        TunnelKind::Gre => gre(&inner, server.tunnel_checksum, &mut bytes[outer_len..]),
+    }
+    Ok(())
+}
+
+const _: () = assert!(OUTER_MAX <= 128, "fits the headroom of an mbuf");
+
+fn inspect(packet: &Packet, pmtu_disc: bool, bytes: &[u8]) -> Inner {
+    let header = &bytes[usize::from(packet.l3)..];
+    let (traffic_class, ttl, dont_fragment, protocol, ethertype) = match packet.family {
+        Family::V4 => (header[1], header[8], pmtu_disc && header[6] & 0x40 != 0, IPIP, 0x0800),
+        Family::V6 => (header[0] << 4 | header[1] >> 4, header[7], false, IPV6_IN_IP, 0x86dd),
+    };
+    Inner { traffic_class, ttl, dont_fragment, len: usize::from(packet.ip_len), protocol, ethertype }
+}
+
+fn outer_protocol(server: &Server, inner: &Inner) -> u8 {
+    match server.tunnel {
+        TunnelKind::Ipip => inner.protocol,
+        TunnelKind::Gue { .. } => UDP,
+        TunnelKind::Gre => GRE,
+    }
+}
+
+/// DSCP copied; ECN copied, but CE becomes ECT(0) (spec §5.1).
+fn outer_traffic_class(inner: u8) -> u8 {
+    const CE: u8 = 3;
+    const ECT0: u8 = 2;
+    if inner & 3 == CE { inner & 0xfc | ECT0 } else { inner }
+}
+
+fn outer_v4(inner: &Inner, total: usize, protocol: u8, ip_id: u16, header: &mut [u8]) {
+    header[0] = 0x45;
+    header[1] = outer_traffic_class(inner.traffic_class);
+    header[2..4].copy_from_slice(&(total as u16).to_be_bytes());
+    header[4..6].copy_from_slice(&if inner.dont_fragment { 0 } else { ip_id }.to_be_bytes());
+    header[6] = if inner.dont_fragment { 0x40 } else { 0 };
+    header[7] = 0;
+    header[8] = inner.ttl;
+    header[9] = protocol;
+    header[10..12].fill(0);
+}
+
+fn outer_v6(inner: &Inner, payload: usize, protocol: u8, header: &mut [u8]) {
+    let class = outer_traffic_class(inner.traffic_class);
+    header[0] = 0x60 | class >> 4;
+    header[1] = class << 4;
+    header[2..4].fill(0);
+    header[4..6].copy_from_slice(&(payload as u16).to_be_bytes());
+    header[6] = protocol;
+    header[7] = inner.ttl;
+}
+
+/// UDP and GUE, version 0, no options (spec §5.4).
+fn gue(inner: &Inner, server: &Server, outer_len: usize, dport: u16, flow: u32, bytes: &mut [u8]) {
+    /// The kernel's `ip_local_port_range`; its upper end is never produced.
+    const SPORTS: (u32, u32) = (32_768, 60_999);
+    let mixed = u64::from(flow ^ flow << 16);
+    let sport = SPORTS.0 + (mixed * u64::from(SPORTS.1 - SPORTS.0) >> 32) as u32;
+    let udp_len = (bytes.len() - outer_len) as u16;
+    let udp = &mut bytes[outer_len..];
+    udp[0..2].copy_from_slice(&(sport as u16).to_be_bytes());
+    udp[2..4].copy_from_slice(&dport.to_be_bytes());
+    udp[4..6].copy_from_slice(&udp_len.to_be_bytes());
+    udp[6..8].fill(0);
+    udp[8..12].copy_from_slice(&[0, inner.protocol, 0, 0]);
+    if server.tunnel_checksum == TunnelChecksum::None {
+        return;
+    }
+    let addresses = if outer_len == IPV4_LEN { &bytes[12..20] } else { &bytes[8..40] };
+    let pseudo = checksum::sum(addresses) + u64::from(UDP) + u64::from(udp_len);
+    let sum = checksum::udp(pseudo, &bytes[outer_len..]);
+    bytes[outer_len + 6..outer_len + 8].copy_from_slice(&sum.to_be_bytes());
+}
+
+/// GRE, version 0, no key, no sequence number (RFC 2784, spec §5.5).
+fn gre(inner: &Inner, option: TunnelChecksum, bytes: &mut [u8]) {
+    let checked = option != TunnelChecksum::None;
+    bytes[0] = if checked { 0x80 } else { 0 };
+    bytes[1] = 0;
+    bytes[2..4].copy_from_slice(&inner.ethertype.to_be_bytes());
+    if checked {
+        bytes[4..8].fill(0);
+        let sum = checksum::checksum(bytes);
+        bytes[4..6].copy_from_slice(&sum.to_be_bytes());
+    }
+}

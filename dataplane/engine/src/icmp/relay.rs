@@ -1,0 +1,160 @@
+//! ICMP errors about connections, translated on their way (spec `connections.md` §11).
+
+use crate::binding;
+use crate::conn::{Address, Direction, Index};
+use crate::counters::Counter;
+use crate::flow::Pass;
+use crate::forward::link;
+use crate::forward::nat::{self, Rewrite};
+use crate::packet::Packet;
+use crate::tables::{Family, ForwardingMethod, Hop};
+use crate::verdict::Verdict;
+use shunt_wire::Frame;
+use std::net::IpAddr;
+
+/// Where the quoted packet's headers begin in the frame.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Quoted {
+    pub(crate) l3: usize,
+    pub(crate) l4: usize,
+}
+
+/// IP protocol numbers.
+const ICMP: u8 = 1;
+const ICMPV6: u8 = 58;
+
+impl<A: Address> Pass<'_, A> {
+    /// An error that quotes a packet of a connection. The quoted tuple was reversed for the look-up, so a `Reply` match
+    /// means that a request is quoted: the server's side reports. A `Request` match means that the client's side does.
+    pub(crate) fn relay_error<F: Frame>(
+        &mut self,
+        index: Index,
+        direction: Direction,
+        quoted: Quoted,
+        packet: &Packet,
+        frame: &mut F,
+    ) -> Verdict {
+        let nat = self.table.get(index).method() == ForwardingMethod::Nat;
+        if nat && !checksum_is_right(packet, frame.bytes()) {
+            return Verdict::Drop(Counter::BadChecksum);
+        }
+        if link::ttl(packet, frame) <= 1 {
+            // No error is ever sent about an error (RFC 1122 §3.2.2).
+            return Verdict::Drop(Counter::TtlExceeded);
+        }
+        match direction {
+            Direction::Reply => self.error_from_server(index, quoted, packet, frame),
+            Direction::Request => self.error_from_client(index, quoted, packet, frame),
+        }
+    }
+
+    fn error_from_server<F: Frame>(
+        &mut self,
+        index: Index,
+        quoted: Quoted,
+        packet: &Packet,
+        frame: &mut F,
+    ) -> Verdict {
+        let conn = self.table.get(index);
+        if self.tables.server(conn.server).is_some_and(|server| server.available) {
+            binding::count_reply(&self.core.boards, conn.server, packet.ip_len);
+        }
+        if conn.method() == ForwardingMethod::Nat {
+            // Seen from outside: the virtual service reports about a packet that was sent to it.
+            Rewrite::reply(conn).write_address(usize::from(packet.l3), frame.bytes_mut());
+            let back = (conn.vaddr.bits(), conn.vport);
+            rewrite_quoted(packet.family, quoted, QuotedEnd::Destination, back, frame.bytes_mut());
+            renew_checksum(packet, frame.bytes_mut());
+        }
+        link::decrement_ttl(packet, frame);
+        let to = outer_destination(packet, frame.bytes());
+        link::send(&self.tables.routes().lookup(to), || to, frame)
+    }
+
+    fn error_from_client<F: Frame>(
+        &mut self,
+        index: Index,
+        quoted: Quoted,
+        packet: &Packet,
+        frame: &mut F,
+    ) -> Verdict {
+        let conn = self.table.get(index);
+        let Some(server) = self.tables.server(conn.server).filter(|server| server.available) else {
+            return Verdict::Drop(Counter::ServerGone);
+        };
+        binding::count_request(&self.core.boards, conn.server, packet.ip_len);
+        match conn.method() {
+            ForwardingMethod::Nat => {
+                // Seen from the server: somebody reports about a packet that the server itself sent.
+                Rewrite::request(conn).write_address(usize::from(packet.l3), frame.bytes_mut());
+                let real = (conn.daddr.bits(), conn.dport);
+                rewrite_quoted(packet.family, quoted, QuotedEnd::Source, real, frame.bytes_mut());
+                renew_checksum(packet, frame.bytes_mut());
+                if server.hop == Hop::Local {
+                    return Verdict::Punt(frame.nic_port());
+                }
+                link::decrement_ttl(packet, frame);
+                link::send(&server.hop, || server.daddr, frame)
+            }
+            method => self.forward_by(method, None, server, packet, frame),
+        }
+    }
+}
+
+/// Where the error itself is going; the tuple of its packet is that of the quoted one.
+fn outer_destination(packet: &Packet, bytes: &[u8]) -> IpAddr {
+    let header = &bytes[usize::from(packet.l3)..];
+    match packet.family {
+        Family::V4 => <[u8; 4]>::try_from(&header[16..20]).unwrap_or_default().into(),
+        Family::V6 => <[u8; 16]>::try_from(&header[24..40]).unwrap_or_default().into(),
+    }
+}
+
+enum QuotedEnd {
+    Source,
+    Destination,
+}
+
+/// Rewrites one end of the quoted packet. Its transport checksum is left alone, as the kernel does.
+fn rewrite_quoted(family: Family, quoted: Quoted, end: QuotedEnd, to: (u128, u16), bytes: &mut [u8]) {
+    let (l4_place, v4_place, v6_place) = match end {
+        QuotedEnd::Source => (0, 12, 8),
+        QuotedEnd::Destination => (2, 16, 24),
+    };
+    let value = to.0.to_be_bytes();
+    match family {
+        Family::V4 => {
+            let place = quoted.l3 + v4_place;
+            let old =
+                u32::from_be_bytes([bytes[place], bytes[place + 1], bytes[place + 2], bytes[place + 3]]);
+            bytes[place..place + 4].copy_from_slice(&value[12..]);
+            nat::adjust_at(bytes, quoted.l3 + 10, nat::address_delta(old, to.0 as u32));
+        }
+        Family::V6 => bytes[quoted.l3 + v6_place..quoted.l3 + v6_place + 16].copy_from_slice(&value),
+    }
+    bytes[quoted.l4 + l4_place..quoted.l4 + l4_place + 2].copy_from_slice(&to.1.to_be_bytes());
+}
+
+/// The checksum over the whole message: ICMPv6 with, ICMP without a pseudo header.
+fn message_checksum(packet: &Packet, bytes: &[u8]) -> u16 {
+    match packet.family {
+        Family::V4 => {
+            let end = usize::from(packet.l3) + usize::from(packet.ip_len);
+            let message = &bytes[usize::from(packet.l4)..end];
+            shunt_wire::checksum::checksum(message)
+        }
+        Family::V6 => nat::l4_checksum(bytes, packet, ICMPV6),
+    }
+}
+
+fn checksum_is_right(packet: &Packet, bytes: &[u8]) -> bool {
+    message_checksum(packet, bytes) == 0
+}
+
+fn renew_checksum(packet: &Packet, bytes: &mut [u8]) {
+    let place = usize::from(packet.l4) + 2;
+    bytes[place..place + 2].fill(0);
+    let sum = message_checksum(packet, bytes);
+    bytes[place..place + 2].copy_from_slice(&sum.to_be_bytes());
+    debug_assert!(packet.family == Family::V6 || bytes[usize::from(packet.l3) + 9] == ICMP);
+}

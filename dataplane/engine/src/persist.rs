@@ -1,0 +1,268 @@
+//! Persistence templates: which real server a client's network keeps (spec `connections.md` §4.3, §8).
+//!
+//! A client's next connection may land on any worker, so templates are shared by all of them, behind one lock per
+//! shard. Only new connections of persistent services, and the end of such connections, take a lock; packets of
+//! established flows never do.
+
+use crate::tables::{Persistence, Server, ServerId, Service, ServiceKey};
+use crate::tick::Tick;
+use hashbrown::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Shards, as a shift: 64 locks, so that two workers seldom want the same one.
+const SHARD_SHIFT: u32 = 6;
+const SHARDS: usize = 1 << SHARD_SHIFT;
+/// Life of a template that ran out while connections still used it: from then on for good (spec §8).
+const CONTROLLING_MS: u32 = 60_000;
+/// The protocol of templates for firewall marks: "IP".
+const ANY_PROTOCOL: u8 = 0;
+const FTP: u16 = 21;
+
+/// Names a template for as long as a connection is controlled by it, or it has not expired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Handle(pub(crate) u32);
+
+/// What makes a template unique.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct TemplateKey {
+    protocol: u8,
+    client_net: IpAddr,
+    vaddr: IpAddr,
+    vport: u16,
+    mark: bool,
+}
+
+impl TemplateKey {
+    /// The key for a packet of a persistent service, and the server port that its template carries (the table of spec
+    /// §4.3): `true` stands for the configured one.
+    pub(crate) fn new(
+        service: &Service,
+        persistence: Persistence,
+        packet: &NewConnection,
+    ) -> (TemplateKey, bool) {
+        let client_net = masked(packet.caddr, persistence.netmask);
+        let key = |protocol, vaddr, vport, mark| TemplateKey { protocol, client_net, vaddr, vport, mark };
+        match service.key {
+            ServiceKey::Fwmark { mark, .. } => {
+                (key(ANY_PROTOCOL, Ipv4Addr::from_bits(mark).into(), 0, true), false)
+            }
+            ServiceKey::Address { vport, .. } if vport == packet.vport && vport != FTP => {
+                (key(packet.protocol, packet.vaddr, vport, false), true)
+            }
+            ServiceKey::Address { .. } => (key(packet.protocol, packet.vaddr, 0, false), false),
+        }
+    }
+}
+
+/// The first packet of a connection, as templates see it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NewConnection {
+    pub(crate) protocol: u8,
+    pub(crate) caddr: IpAddr,
+    pub(crate) vaddr: IpAddr,
+    pub(crate) vport: u16,
+}
+
+/// A client address under a service's netmask.
+fn masked(address: IpAddr, netmask: u32) -> IpAddr {
+    match address {
+        IpAddr::V4(address) => Ipv4Addr::from_bits(address.to_bits() & netmask).into(),
+        IpAddr::V6(address) => {
+            let ignored = 128 - netmask.min(128);
+            let mask = u128::MAX.checked_shl(ignored).unwrap_or(0);
+            Ipv6Addr::from_bits(address.to_bits() & mask).into()
+        }
+    }
+}
+
+/// A template.
+#[derive(Clone, Debug)]
+pub(crate) struct Template {
+    pub(crate) key: TemplateKey,
+    pub(crate) server: ServerId,
+    pub(crate) dport: u16,
+    pub(crate) assured: bool,
+    /// Connections that it controls.
+    controls: u32,
+    timeout_ms: u32,
+    last_seen: u32,
+    /// Found by its key? A template whose server went away is not, and only waits for its connections.
+    listed: bool,
+}
+
+impl Template {
+    pub(crate) fn remaining_ms(&self, stamp: u32) -> i64 {
+        i64::from(self.timeout_ms) - i64::from(stamp.wrapping_sub(self.last_seen))
+    }
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    index: HashMap<TemplateKey, u32>,
+    slots: Vec<Option<Template>>,
+    free: Vec<u32>,
+}
+
+/// All templates.
+#[derive(Clone, Debug)]
+pub struct Templates {
+    shards: Arc<[Mutex<Shard>]>,
+}
+
+impl Templates {
+    /// Room for about `capacity` templates. Takes all memory now.
+    #[must_use]
+    pub fn new(capacity: u32) -> Templates {
+        let each = (capacity as usize).div_ceil(SHARDS);
+        let shard = || Shard {
+            index: HashMap::with_capacity(each),
+            slots: vec![None; each],
+            free: (0..each as u32).rev().collect(),
+        };
+        Templates { shards: (0..SHARDS).map(|_| Mutex::new(shard())).collect() }
+    }
+
+    fn lock(&self, shard: usize) -> MutexGuard<'_, Shard> {
+        // Nothing panics while it holds the lock; and if it did, the shard would still be consistent.
+        self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn shard_of(key: &TemplateKey) -> usize {
+        let bits = match key.client_net {
+            IpAddr::V4(address) => u64::from(address.to_bits()),
+            IpAddr::V6(address) => {
+                let bits = address.to_bits();
+                (bits >> 64) as u64 ^ bits as u64
+            }
+        };
+        (bits.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - SHARD_SHIFT)) as usize
+    }
+
+    fn handle(shard: usize, slot: u32) -> Handle {
+        Handle(slot << SHARD_SHIFT | shard as u32)
+    }
+
+    fn place(handle: Handle) -> (usize, usize) {
+        (handle.0 as usize % SHARDS, (handle.0 >> SHARD_SHIFT) as usize)
+    }
+
+    /// A usable template, now controlling one connection more and renewed; or none, if there is none or `usable` does
+    /// not like its server (then the template is found no more).
+    pub(crate) fn join(
+        &self,
+        key: &TemplateKey,
+        now: Tick,
+        usable: impl Fn(ServerId) -> bool,
+    ) -> Option<(Handle, ServerId)> {
+        let number = Templates::shard_of(key);
+        let mut shard = self.lock(number);
+        let slot = *shard.index.get(key)?;
+        let template = shard.slots[slot as usize].as_mut()?;
+        if !usable(template.server) {
+            template.listed = false;
+            shard.index.remove(key);
+            return None;
+        }
+        template.controls += 1;
+        template.last_seen = now.stamp();
+        Some((Templates::handle(number, slot), template.server))
+    }
+
+    /// A new template that controls one connection. `None` if there is no room.
+    pub(crate) fn create(
+        &self,
+        key: TemplateKey,
+        server: &Server,
+        own_port: bool,
+        timeout_s: u32,
+        now: Tick,
+    ) -> Option<Handle> {
+        let number = Templates::shard_of(&key);
+        let mut shard = self.lock(number);
+        let slot = shard.free.pop()?;
+        shard.slots[slot as usize] = Some(Template {
+            key,
+            server: server.id,
+            dport: if own_port { server.dport } else { 0 },
+            assured: false,
+            controls: 1,
+            timeout_ms: timeout_s.saturating_mul(1000),
+            last_seen: now.stamp(),
+            listed: true,
+        });
+        shard.index.insert(key, slot);
+        Some(Templates::handle(number, slot))
+    }
+
+    /// A controlled connection is gone.
+    pub(crate) fn leave(&self, handle: Handle) {
+        self.with(handle, |template| template.controls = template.controls.saturating_sub(1));
+    }
+
+    /// A controlled connection proved to be real (spec §4.4).
+    pub(crate) fn assure(&self, handle: Handle) {
+        self.with(handle, |template| template.assured = true);
+    }
+
+    fn with(&self, handle: Handle, change: impl FnOnce(&mut Template)) {
+        let (shard, slot) = Templates::place(handle);
+        if let Some(Some(template)) = self.lock(shard).slots.get_mut(slot) {
+            change(template);
+        }
+    }
+
+    /// Removes what is due in one shard, telling `gone` the server of each.
+    pub(crate) fn expire(&self, shard: usize, now: Tick, mut gone: impl FnMut(ServerId)) {
+        let mut shard = self.lock(shard % SHARDS);
+        let Shard { index, slots, free } = &mut *shard;
+        if index.is_empty() && free.len() == slots.len() {
+            return;
+        }
+        for (slot, place) in slots.iter_mut().enumerate() {
+            let Some(template) = place else { continue };
+            if template.remaining_ms(now.stamp()) > 0 {
+                continue;
+            }
+            if template.controls > 0 {
+                template.timeout_ms = CONTROLLING_MS;
+                template.last_seen = now.stamp();
+                continue;
+            }
+            gone(template.server);
+            if template.listed {
+                index.remove(&template.key);
+            }
+            *place = None;
+            free.push(slot as u32);
+        }
+    }
+
+    /// Number of shards: [`Templates::expire`] and [`Templates::each`] take one at a time.
+    pub(crate) const fn shards() -> usize {
+        SHARDS
+    }
+
+    /// Tells of all templates of one shard.
+    pub(crate) fn each(&self, shard: usize, mut each: impl FnMut(&Template)) {
+        self.lock(shard % SHARDS).slots.iter().flatten().for_each(&mut each);
+    }
+}
+
+impl TemplateKey {
+    pub(crate) fn protocol(&self) -> u8 {
+        self.protocol
+    }
+
+    pub(crate) fn client_net(&self) -> IpAddr {
+        self.client_net
+    }
+
+    pub(crate) fn vaddr(&self) -> IpAddr {
+        self.vaddr
+    }
+
+    pub(crate) fn vport(&self) -> u16 {
+        self.vport
+    }
+}
