@@ -1,16 +1,73 @@
 //! Scheduling: which real server takes a new flow (spec `scheduling.md`). One algorithm per file.
+//!
+//! # Who keeps what
+//!
+//! A [`Service`] in a snapshot carries a [`SchedulerPlan`], made by control: look-up tables (`dh`, `sh`, `mh`), the
+//! cycle of `wrr`, and the latest edits of the server list. A worker carries [`Schedulers`]: per service the position of
+//! `rr` and `wrr`, the caches of `lblc` and `lblcr`, and random numbers for `twos`. All its memory is taken at
+//! construction. A worker that sees version 5 of a service and then version 9 brings its position up at its next pick,
+//! by replaying the edits between; nothing is done for services that nobody asks for.
+//!
+//! Control changes a service only through [`Service::link`], [`Service::unlink`], [`Service::edit`] and
+//! [`Service::reschedule`], which keep list and plan together and call the hooks that the kernel would call.
+//!
+//! # Exactness
+//!
+//! With one worker every sequence of picks is the kernel's, edits in between included, but for:
+//! * `twos`, which is random;
+//! * loads above 2³¹: here products do not overflow;
+//! * a worker that made no pick for more than [`HISTORY`] edits of one `rr` or `wrr` service starts its round anew;
+//! * `lblc` and `lblcr` share one bounded pool of entries per worker. If it is full, a new destination is not
+//!   remembered (the kernel allocates). Their housekeeping runs in small steps, so entries may go some seconds later.
+//!
+//! With several workers, each owns the flows of some clients:
+//! * `sh`, `mh`, `dh`, `fo` depend on the packet and the list only: the same answer on every worker.
+//! * `lc`, `wlc`, `sed`, `nq`, `ovf`, `twos` read the load of the whole director from [`Boards`]. What another worker
+//!   counted a moment ago may not be visible yet, so two workers may choose the same server at the same instant; the next
+//!   pick sees both connections and evens it out.
+//! * `rr` and `wrr`: each worker has its own position. Each worker's picks have exact shares over a cycle, so the sum is
+//!   off by less than one cycle per worker, however many flows there were: shares converge.
+//! * `lblc`, `lblcr`: each worker remembers destinations for its own flows. A destination may thus be served by as many
+//!   servers as there are workers, where the kernel would use one.
+
+mod dh;
+mod fo;
+mod hash;
+mod lblc;
+mod lblcr;
+mod lc;
+mod load;
+mod locality;
+mod mh;
+mod nq;
+mod ovf;
+mod plan;
+mod position;
+mod random;
+mod rr;
+mod sed;
+mod service;
+mod sh;
+mod siphash;
+mod twos;
+mod wlc;
+mod wrr;
+
+#[cfg(test)]
+mod tests;
+
+pub use plan::{HISTORY, SchedulerPlan, TooManyServers};
 
 use crate::board::Boards;
-use crate::tables::{ServerId, Service};
+use crate::tables::{SchedulerKind, ServerId, Service, Tables};
 use crate::tick::Tick;
+use locality::Localities;
+use position::Position;
+use random::Random;
 use std::net::IpAddr;
 
-/// What control works out once per change of a service, so that workers need not: lookup tables of the hashing
-/// schedulers, history of edits for those that keep a position.
-#[derive(Clone, Debug, Default)]
-pub struct SchedulerPlan {}
-
-/// A new flow, as a scheduler sees it.
+/// A new flow, as a scheduler sees it. For a flow derived from an ICMP error (spec `scheduling.md` §10) the client is
+/// where the quoted packet went to.
 #[derive(Clone, Copy, Debug)]
 pub struct NewFlow {
     /// IP protocol number.
@@ -27,14 +84,70 @@ pub struct NewFlow {
     pub now: Tick,
 }
 
+impl NewFlow {
+    /// The client port as `sh-port` and `mh-port` use it: 0 unless asked for and the protocol has ports.
+    fn hashed_cport(&self, wanted: bool) -> u16 {
+        const TCP: u8 = 6;
+        const UDP: u8 = 17;
+        const SCTP: u8 = 132;
+        if wanted && matches!(self.protocol, TCP | UDP | SCTP) { self.cport } else { 0 }
+    }
+}
+
 /// What one worker remembers between picks, for all services.
-#[derive(Debug, Default)]
-pub struct Schedulers {}
+#[derive(Debug)]
+pub struct Schedulers {
+    positions: Box<[Position]>,
+    localities: Localities,
+    random: Random,
+}
 
 impl Schedulers {
-    /// Chooses a server for a new flow, or none (spec `scheduling.md` §1, eligibility).
+    /// Memory for services with ids below `services_max` (24 bytes each, and 40 for `lblc` and `lblcr`), and for
+    /// `locality_entries` destinations that `lblc` and `lblcr` remember (100 bytes each). `seed` is for `twos`.
+    #[must_use]
+    pub fn new(services_max: usize, locality_entries: usize, seed: u64) -> Schedulers {
+        Schedulers {
+            positions: vec![Position::default(); services_max].into(),
+            localities: Localities::new(services_max, locality_entries),
+            random: Random::new(seed),
+        }
+    }
+
+    /// Chooses a server for a new flow, or none (spec `scheduling.md` §1, eligibility). Also none for services with ids
+    /// out of range whose scheduler needs a position.
     pub fn pick(&mut self, service: &Service, boards: &Boards, flow: &NewFlow) -> Option<ServerId> {
-        let _ = (boards, flow);
-        service.servers.iter().find(|server| server.weight > 0).map(|server| server.id)
+        let servers = &service.servers[..];
+        let chosen = match service.scheduler {
+            SchedulerKind::Rr => rr::pick(servers, boards, self.position(service)?),
+            SchedulerKind::Wrr => wrr::pick(servers, boards, service.plan.cycle(), self.position(service)?),
+            SchedulerKind::Lc => lc::pick(servers, boards),
+            SchedulerKind::Wlc => wlc::pick(servers, boards),
+            SchedulerKind::Lblc => lblc::pick(service, boards, flow, &mut self.localities),
+            SchedulerKind::Lblcr => lblcr::pick(service, boards, flow, &mut self.localities),
+            SchedulerKind::Dh => dh::pick(service, boards, flow),
+            SchedulerKind::Sh => sh::pick(service, boards, flow),
+            SchedulerKind::Sed => sed::pick(servers, boards),
+            SchedulerKind::Nq => nq::pick(servers, boards),
+            SchedulerKind::Fo => fo::pick(servers, boards),
+            SchedulerKind::Ovf => ovf::pick(servers, boards),
+            SchedulerKind::Mh => mh::pick(service, boards, flow),
+            SchedulerKind::Twos => twos::pick(servers, boards, &mut self.random),
+            SchedulerKind::None => None,
+        };
+        chosen.map(|server| server.id)
+    }
+
+    /// Ages the caches of `lblc` and `lblcr`. To be called about once a second; each call does a bounded piece of work
+    /// (about 4,000 entries). Expirations are those of the snapshot's settings.
+    pub fn housekeep(&mut self, tables: &Tables, now: Tick) {
+        self.localities.housekeep(tables, now);
+    }
+
+    /// This worker's position in a service, brought up to the service's version.
+    fn position(&mut self, service: &Service) -> Option<&mut Position> {
+        let position = self.positions.get_mut(service.id.0 as usize)?;
+        position.catch_up(&service.plan);
+        Some(position)
     }
 }

@@ -1,0 +1,4 @@
+//! Tests over all schedulers.
+
+mod director;
+mod recordings;
