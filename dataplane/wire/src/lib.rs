@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod checksum;
+pub mod craft;
 pub mod ethernet;
 pub mod ext;
 mod frame;
