@@ -7,6 +7,8 @@ pub mod body;
 pub mod decap;
 pub mod http;
 pub mod kernel;
+pub mod lab;
+pub mod ledger;
 pub mod namespace;
 pub mod tally;
 pub mod udp;

@@ -1,0 +1,36 @@
+//! End to end: a real shuntd between a real client and real nginx servers, in network namespaces (see
+//! `scripts/lib/lab.sh` for the picture). Needs root, and the binaries next to each other: `scripts/test` sees to both.
+//! Each test has a lab of its own. They measure losses and times, so they run one at a time.
+
+mod changes;
+mod life;
+mod neighbours;
+mod sharing;
+mod traffic;
+
+use shunt_rig::lab::{Director, Lab};
+use shunt_rig::ledger::Ledger;
+use std::path::Path;
+
+/// The folder of the binaries under test: where Cargo put shuntd, unless `SHUNT_BIN_DIR` says otherwise.
+fn bin() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_shuntd")).parent().expect("a file has a folder")
+}
+
+/// A lab with a running shuntd.
+fn lab(director: Director) -> Lab {
+    Lab::with(bin(), director)
+}
+
+/// Whether `scripts/test --full` asked for the long version.
+fn full() -> bool {
+    std::env::var_os("SHUNT_TEST_FULL").is_some()
+}
+
+/// Between `before` and now, no packet vanished and none was dropped.
+#[track_caller]
+fn assert_books_balance(lab: &Lab, before: &Ledger) {
+    let after = Ledger::settled(lab);
+    let complaints = after.complaints_since(before);
+    assert!(complaints.is_empty(), "{complaints:#?}\nbefore: {before}\nafter: {after}");
+}

@@ -1,0 +1,88 @@
+//! The director's kernel, behind its twins, is the neighbour that the networks see.
+
+use crate::lab;
+use shunt_rig::lab::{Director, Family, Lab, Method, eventually, vip, words};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+fn output(lab: &Lab, host: &str, command: &str) -> String {
+    let mut parts = command.split_whitespace();
+    let program = parts.next().expect("a program");
+    words(&lab.command(host, program).args(parts).output().expect("the program runs"))
+}
+
+#[test]
+#[ignore = "needs root and network namespaces: scripts/test runs it"]
+fn the_vip_answers_arp_nd_and_ping_and_the_answer_is_the_nic_port_s_address() {
+    let lab = lab(Director::default());
+    let cable = output(&lab, "director", "cat /sys/class/net/wan/address");
+    let mac = cable.lines().nth(1).expect("the address of the cable").to_owned();
+    for family in [Family::V4, Family::V6] {
+        let address = vip(family, 0).ip();
+        let ping = output(&lab, "client", &format!("ping -n -c 50 -i 0.01 -W 2 -s 1000 {address}"));
+        assert!(ping.contains(" 50 received"), "{ping}");
+        let neighbours = output(&lab, "client", "ip neigh show");
+        let row = neighbours.lines().find(|line| line.starts_with(&format!("{address} ")));
+        assert!(row.is_some_and(|row| row.contains(&mac)), "{address} is not at {mac}:\n{neighbours}");
+    }
+}
+
+#[test]
+#[ignore = "needs root and network namespaces: scripts/test runs it"]
+fn a_daemon_of_the_director_is_reached_and_a_closed_l4_port_refuses() {
+    let lab = lab(Director::default());
+    lab.add_services(Family::V4, Method::Nat);
+    for address in ["10.0.1.1:179", "[fd00:1::1]:179", "10.0.1.100:22"] {
+        let address: SocketAddr = address.parse().expect("an address");
+        let listener = lab.on("director", || TcpListener::bind(address)).expect("a listener of the director");
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a client");
+            stream.write_all(&[7; 100_000]).expect("the client reads");
+        });
+        let got = lab.on("client", || {
+            let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(3))?;
+            stream.set_read_timeout(Some(Duration::from_secs(3)))?;
+            let mut bytes = Vec::new();
+            stream.read_to_end(&mut bytes)
+        });
+        assert_eq!(got.unwrap_or_else(|error| panic!("{address}: {error}")), 100_000);
+        server.join().expect("the server");
+    }
+    for closed in [vip(Family::V4, 81), vip(Family::V6, 81)] {
+        let error = lab.on("client", || TcpStream::connect_timeout(&closed, Duration::from_secs(3)));
+        let kind = error.expect_err("nobody listens there").kind();
+        assert_eq!(kind, std::io::ErrorKind::ConnectionRefused, "{closed}");
+    }
+}
+
+#[test]
+#[ignore = "needs root and network namespaces: scripts/test runs it"]
+fn the_kernel_routes_what_is_not_balanced() {
+    let lab = lab(Director::default());
+    for (destination, gateway) in [("10.0.2.0/24", "10.0.1.1"), ("fd00:2::/64", "fd00:1::1")] {
+        output(&lab, "client", &format!("ip route replace {destination} via {gateway}"));
+    }
+    for client in ["10.0.1.2", "fd00:1::2"] {
+        let ping = output(&lab, "s2", &format!("ping -n -c 20 -i 0.01 -W 2 {client}"));
+        assert!(ping.contains(" 20 received"), "{ping}");
+    }
+}
+
+#[test]
+#[ignore = "needs root and network namespaces: scripts/test runs it"]
+fn a_real_server_with_a_new_link_layer_address_is_found_again() {
+    let lab = lab(Director::default());
+    lab.add_services(Family::V4, Method::DirectRouting);
+    let load = shunt_rig::http::Load::sequential(vip(Family::V4, 80), 30);
+    let report = lab.on("client", || shunt_rig::http::run(&load));
+    assert!(report.is_perfect() && report.answers.names() == 3, "{report}");
+    output(&lab, "s1", "ip link set eth0 address 02:00:00:00:99:01");
+    // Its kernel tells the neighbours (gratuitous ARP) if asked to; a plain ping does the same for the director's.
+    output(&lab, "s1", "ping -n -c 1 -W 2 10.0.2.1");
+    eventually("requests reach s1 again", 10, || {
+        let load = shunt_rig::http::Load { timeout: Duration::from_millis(300), ..load.clone() };
+        let report = lab.on("client", || shunt_rig::http::run(&load));
+        report.is_perfect() && report.answers.of("s1") == 10
+    });
+}
