@@ -1,0 +1,160 @@
+//! The measurements.
+
+use crate::frame::FixedFrame;
+use crate::traffic::{VIP, client, tables, udp};
+use shunt_engine::board::Boards;
+use shunt_engine::counters::WorkerCounters;
+use shunt_engine::persist::Templates;
+use shunt_engine::tables::{ForwardingMethod, SchedulerKind, Tables};
+use shunt_engine::{BURST, Engine, EngineConfig, Origin, Tick, Verdict};
+use shunt_wire::{Frame, NicPortId};
+use std::collections::HashMap;
+use std::hint::black_box;
+use std::net::IpAddr;
+use std::time::Instant;
+
+/// What is forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Case {
+    DirectRouting,
+    Tunnel,
+    Nat,
+    NatReply,
+}
+
+fn engine(max: u32) -> Engine {
+    Engine::new(EngineConfig {
+        worker: 0,
+        workers: 1,
+        hardware_steering: false,
+        max_ipv4: max,
+        max_ipv6: 1,
+        services_max: 16,
+        boards: Boards::new(1, 2048),
+        templates: Templates::new(64),
+        counters: WorkerCounters::default(),
+        seed: [0x1234_5678_9abc_def1, 0x0fed_cba9_8765_4321, 0x5555_aaaa_1111_eeed, 0x9999_3333_7777_cccd],
+        owner_key: [0x6d; 40],
+        now: Tick(1000),
+    })
+}
+
+/// Packets in random order over all flows; at most 2 M, so that they stay a small part of memory traffic.
+fn shuffled(flows: u32) -> Vec<u32> {
+    let count = flows.clamp(1 << 16, 1 << 21);
+    let mut state = 1u64;
+    (0..count)
+        .map(|_| {
+            state = state.wrapping_mul(0xd134_2543_de82_ef95).wrapping_add(1);
+            ((state >> 32) * u64::from(flows) >> 32) as u32
+        })
+        .collect()
+}
+
+fn bursts(packets: &[[u8; 64]], total: u64, mut each: impl FnMut(&mut [FixedFrame])) -> f64 {
+    let mut frames = vec![FixedFrame::new(); BURST];
+    let started = Instant::now();
+    let mut done = 0;
+    'all: loop {
+        for burst in packets.chunks_exact(BURST) {
+            for (frame, packet) in frames.iter_mut().zip(burst) {
+                frame.load(packet, NicPortId(0));
+            }
+            each(&mut frames);
+            done += BURST as u64;
+            if done >= total {
+                break 'all;
+            }
+        }
+    }
+    started.elapsed().as_nanos() as f64 / done as f64
+}
+
+/// Nanoseconds per packet of the floor.
+pub fn floor(flows: u32) -> Box<dyn FnMut(u64) -> f64> {
+    let lines: Vec<[u64; 8]> = vec![[1; 8]; flows as usize];
+    let order = shuffled(flows);
+    let packets: Vec<[u8; 64]> = order.iter().map(|&n| udp(client(n), (VIP, 80))).collect();
+    Box::new(move |total| {
+        let mut next = 0;
+        bursts(&packets, total, |frames| {
+            let picks = &order[next..next + BURST];
+            next = if next + 2 * BURST <= order.len() { next + BURST } else { 0 };
+            for &pick in picks {
+                shunt_hint::prefetch(&lines[pick as usize]);
+            }
+            for (frame, &pick) in frames.iter_mut().zip(picks) {
+                let value = lines[pick as usize][(pick & 7) as usize];
+                let bytes = frame.bytes_mut();
+                bytes[..12].copy_from_slice(&[value as u8; 12]);
+                bytes[22] = 63;
+                bytes[24..26].copy_from_slice(&[value as u8; 2]);
+            }
+            black_box(frames);
+        })
+    })
+}
+
+/// Nanoseconds per packet of established flows.
+pub fn measure(case: Case, flows: u32) -> Box<dyn FnMut(u64) -> f64> {
+    let method = match case {
+        Case::DirectRouting => ForwardingMethod::DirectRouting,
+        Case::Tunnel => ForwardingMethod::Tunnel,
+        Case::Nat | Case::NatReply => ForwardingMethod::Nat,
+    };
+    let tables = tables(method, SchedulerKind::Lc, 4);
+    let mut engine = engine(flows);
+    let requests: Vec<[u8; 64]> = (0..flows).map(|n| udp(client(n), (VIP, 80))).collect();
+    run(&mut engine, &tables, &requests, u64::from(flows).next_multiple_of(BURST as u64));
+    let order = shuffled(flows);
+    let packets: Vec<[u8; 64]> = if case == Case::NatReply {
+        let servers = bound_servers(&engine, &tables);
+        order.iter().map(|&n| udp((servers[&client(n)], 8080), client(n))).collect()
+    } else {
+        order.iter().map(|&n| requests[n as usize]).collect()
+    };
+    drop(requests);
+    Box::new(move |total| run(&mut engine, &tables, &packets, total))
+}
+
+/// Which server each client was given.
+fn bound_servers(engine: &Engine, tables: &Tables) -> HashMap<([u8; 4], u16), [u8; 4]> {
+    let mut servers = HashMap::new();
+    let mut cursor = Some(shunt_engine::DumpCursor::default());
+    while let Some(place) = cursor {
+        cursor = engine.dump(tables, Tick(1000), place, 1 << 20, |info| {
+            if let (IpAddr::V4(caddr), IpAddr::V4(daddr)) = (info.caddr, info.daddr) {
+                servers.insert((caddr.octets(), info.cport), daddr.octets());
+            }
+        });
+    }
+    servers
+}
+
+fn run(engine: &mut Engine, tables: &Tables, packets: &[[u8; 64]], total: u64) -> f64 {
+    let mut verdicts = [Verdict::Punt(NicPortId(0)); BURST];
+    let packets: std::borrow::Cow<'_, [[u8; 64]]> = if packets.len() % BURST == 0 {
+        packets.into()
+    } else {
+        let mut padded = packets.to_vec();
+        padded.resize(packets.len().next_multiple_of(BURST), packets[0]);
+        padded.into()
+    };
+    let mut wrong = 0u64;
+    let spent = bursts(&packets, total, |frames| {
+        engine.process_burst(tables, Tick(1000), Origin::Wire, frames, &mut verdicts);
+        wrong += verdicts.iter().filter(|verdict| !matches!(verdict, Verdict::Transmit(_))).count() as u64;
+        black_box(frames);
+    });
+    assert_eq!(wrong, 0, "every packet must be forwarded");
+    spent
+}
+
+/// New flows per second into a table that they fill to three quarters.
+pub fn new_flows(_sizes: &[u32]) -> f64 {
+    const FLOWS: u32 = 1 << 20;
+    let tables = tables(ForwardingMethod::DirectRouting, SchedulerKind::Wlc, 10);
+    let packets: Vec<[u8; 64]> = (0..FLOWS).map(|n| udp(client(n), (VIP, 80))).collect();
+    let mut engine = engine(FLOWS + FLOWS / 3);
+    1e9 / run(&mut engine, &tables, &packets, u64::from(FLOWS))
+}

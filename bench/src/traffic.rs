@@ -1,0 +1,98 @@
+//! Packets and tables to measure with.
+
+use shunt_engine::sched::SchedulerPlan;
+use shunt_engine::tables::{
+    Candidate, ForwardingMethod, Hop, NextHop, NicPortInfo, Routes, SchedulerKind, Server, ServerId, Service,
+    ServiceFlags, ServiceId, ServiceKey, Tables, TunnelChecksum, TunnelKind,
+};
+use shunt_wire::{MacAddr, NicPortId, checksum};
+use std::net::IpAddr;
+
+pub const VIP: [u8; 4] = [10, 0, 1, 100];
+const MAC: MacAddr = MacAddr([2, 0, 0, 0, 1, 1]);
+const UDP: u8 = 17;
+
+/// The nominal clock of the first processor, in GHz; 1 if the system does not say, so that figures are nanoseconds.
+pub fn clock_ghz() -> f64 {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let mhz = text.lines().find(|line| line.starts_with("cpu MHz")).and_then(|line| line.split(':').nth(1));
+    mhz.and_then(|mhz| mhz.trim().parse::<f64>().ok()).map_or(1.0, |mhz| mhz / 1000.0)
+}
+
+/// The address of real server `n`.
+pub fn real(n: u32) -> [u8; 4] {
+    [10, 0, 2, 11 + n as u8]
+}
+
+/// The client of flow `n`: address and port.
+pub fn client(n: u32) -> ([u8; 4], u16) {
+    let n = n.wrapping_mul(0x9e37_79b1);
+    ((0x3000_0000 | n >> 8).to_be_bytes(), 1024 + (n & 0xff) as u16)
+}
+
+/// A UDP packet of 64 bytes (60 without FCS, and 4 of padding).
+pub fn udp(src: ([u8; 4], u16), dst: ([u8; 4], u16)) -> [u8; 64] {
+    let mut packet = [0; 64];
+    packet[..6].copy_from_slice(&MAC.0);
+    packet[6..12].copy_from_slice(&[2, 0, 0, 0, 1, 0xfe]);
+    packet[12..14].copy_from_slice(&[8, 0]);
+    packet[14..34].copy_from_slice(&[0x45, 0, 0, 46, 0, 1, 0x40, 0, 64, UDP, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    packet[26..30].copy_from_slice(&src.0);
+    packet[30..34].copy_from_slice(&dst.0);
+    let sum = checksum::checksum(&packet[14..34]);
+    packet[24..26].copy_from_slice(&sum.to_be_bytes());
+    packet[34..36].copy_from_slice(&src.1.to_be_bytes());
+    packet[36..38].copy_from_slice(&dst.1.to_be_bytes());
+    packet[38..40].copy_from_slice(&26u16.to_be_bytes());
+    let pseudo = checksum::pseudo_v4(src.0, dst.0, UDP, 26);
+    let sum = checksum::udp(pseudo, &packet[34..60]);
+    packet[40..42].copy_from_slice(&sum.to_be_bytes());
+    packet
+}
+
+/// One UDP service with so many servers.
+pub fn tables(method: ForwardingMethod, kind: SchedulerKind, servers: u32) -> Tables {
+    let hop = Hop::Via(NextHop {
+        nic_port: NicPortId(0),
+        mtu: 1500,
+        dst_mac: MacAddr([2, 0, 0, 0, 2, 17]),
+        src_mac: MAC,
+    });
+    let port = NicPortInfo { mac: MAC, mtu: 1500, address_v4: Some([10, 0, 1, 1].into()), address_v6: None };
+    let mut tables = Tables::new(vec![port]);
+    let mut routes = Routes::default();
+    routes.insert([0, 0, 0, 0].into(), 0, hop);
+    tables.set_routes(routes);
+    let candidates: Vec<Candidate> = (0..servers)
+        .map(|n| Candidate { id: ServerId(n), weight: 1, last_weight: 1, daddr: real(n).into(), dport: 8080 })
+        .collect();
+    for candidate in &candidates {
+        tables.put_server(Server {
+            hop,
+            method,
+            available: true,
+            tunnel: TunnelKind::Ipip,
+            tunnel_checksum: TunnelChecksum::None,
+            weight: 1,
+            id: candidate.id,
+            service: ServiceId(0),
+            dport: 8080,
+            daddr: candidate.daddr,
+            tunnel_source: Some(IpAddr::from([10, 0, 2, 1])),
+            upper_threshold: 0,
+            lower_threshold: 0,
+        });
+    }
+    let flags = ServiceFlags::default();
+    tables.put_service(Service {
+        id: ServiceId(0),
+        key: ServiceKey::Address { protocol: UDP, vaddr: VIP.into(), vport: 80 },
+        scheduler: kind,
+        flags,
+        persistence: None,
+        sip: false,
+        servers: candidates.into(),
+        plan: SchedulerPlan::default(),
+    });
+    tables
+}
