@@ -258,6 +258,14 @@ impl Localities {
         self.set_expiration_ms
     }
 
+    /// Entries in use, by all services and epochs.
+    #[cfg(test)]
+    pub fn used_entries(&self) -> usize {
+        let free = |at: u32| self.entries.get(at as usize).map(|_| at);
+        let next = |at: &u32| free(self.entries[*at as usize].next);
+        self.entries.len() - std::iter::successors(free(self.free_entry), next).count()
+    }
+
     /// Does a bounded piece of the checks that are due.
     pub fn housekeep(&mut self, tables: &Tables, now: Tick) {
         self.set_expiration_ms = u64::from(tables.settings().lblcr_expiration) * 1000;

@@ -1,4 +1,9 @@
 //! Tests over all schedulers.
 
 mod director;
+mod edits;
+mod examples;
+mod hashing;
+mod localities;
+mod properties;
 mod recordings;
