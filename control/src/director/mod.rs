@@ -7,7 +7,6 @@
 //!
 //! It resolves no names, reads no clock and opens no file: it may be held locked without fear.
 
-mod plan;
 mod refusal;
 mod resolver;
 mod scheduler_name;
@@ -32,9 +31,7 @@ use server::ServerRecord;
 use service::{ServiceRecord, ServiceStatistics};
 use shunt_engine::Tick;
 use shunt_engine::board::Boards;
-use shunt_engine::tables::{
-    Candidate, Chunks, NicPortInfo, Routes, Server, ServerId, ServiceId, ServiceKey, Tables,
-};
+use shunt_engine::tables::{Chunks, NicPortInfo, Routes, Server, ServerId, ServiceId, ServiceKey, Tables};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -67,8 +64,6 @@ pub struct Director {
     live: HashMap<(ServiceId, IpAddr, u16), ServerId>,
     /// By server id, deleted ones included.
     servers: Vec<ServerRecord>,
-    /// Servers ever added.
-    joined: u64,
     trash: Trash,
     service_statistics: Chunks<ServiceStatistics>,
     server_statistics: Chunks<Statistics>,
@@ -110,7 +105,6 @@ impl Director {
             born: 0,
             live: HashMap::new(),
             servers: Vec::new(),
-            joined: 0,
             trash: Trash::new(servers),
             service_statistics: Chunks::default(),
             server_statistics: Chunks::default(),
@@ -150,28 +144,15 @@ impl Director {
         Ok(())
     }
 
-    /// Brings the working copy up to date with the records.
+    /// Brings the working copy up to date with the records of services.
     fn settle(&mut self) {
         for key in std::mem::take(&mut self.unsettled) {
-            self.settle_service(&key);
+            let Some(record) = self.services.get_mut(&key).filter(|record| record.changed) else { continue };
+            record.changed = false;
+            record.link_joining();
+            record.new = false;
+            self.tables.put_service(record.service.clone());
         }
-    }
-
-    /// The same for one service. It copies the list of its servers: so it is done once per batch, not per change.
-    fn settle_service(&mut self, key: &ServiceKey) {
-        let Some(record) = self.services.get_mut(key).filter(|record| record.changed) else { return };
-        record.changed = false;
-        let newest_first = record.servers.values().rev();
-        record.service.servers = newest_first
-            .filter_map(|id| {
-                let server = self.tables.server(*id)?;
-                let last_weight = self.servers.get(id.0 as usize)?.last_weight;
-                let Server { weight, daddr, dport, .. } = *server;
-                Some(Candidate { id: *id, weight, last_weight, daddr, dport })
-            })
-            .collect();
-        plan::settle(&mut record.service);
-        self.tables.put_service(record.service.clone());
     }
 
     /// The tick of 2 s: moves visible counters and rates, and once a minute frees deleted servers to which no

@@ -2,7 +2,7 @@
 
 use super::{Director, Errno, Refusal};
 use shunt_engine::tables::{
-    Family, ForwardingMethod, Server, ServerId, ServiceId, ServiceKey, TunnelChecksum, TunnelKind,
+    Candidate, Family, ForwardingMethod, Server, ServerId, ServiceId, ServiceKey, TunnelChecksum, TunnelKind,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -34,8 +34,6 @@ pub(super) struct ServerRecord {
     pub(super) last_weight: i32,
     /// Birth number of the service that it is, or was, part of.
     pub(super) service_born: u64,
-    /// Counts servers ever added to services: later ones stand nearer to the head of their service's list.
-    pub(super) joined: u64,
 }
 
 impl ServerOptions {
@@ -104,18 +102,13 @@ impl Director {
             }
             None => self.fresh_server_id().ok_or(Refusal::ServersFull(self.limits.servers))?,
         };
-        self.joined += 1;
-        let joined = self.joined;
-        let remembered = self.record_of(id);
-        remembered.service_born = born;
-        remembered.joined = joined;
+        self.record_of(id).service_born = born;
         self.live.insert((service, options.daddr, options.dport), id);
-        self.put_server(id, service, options);
+        let candidate = self.put_server(id, service, options);
         if let Some(record) = self.services.get_mut(key) {
-            record.servers.insert(joined, id);
+            record.link(candidate);
         }
         self.touch(key);
-        self.plan_added(key, id);
         Ok(())
     }
 
@@ -127,9 +120,12 @@ impl Director {
         let service = self.services.get(key).ok_or(Errno::Esrch)?.service.id;
         options.check(key)?;
         let id = *self.live.get(&(service, options.daddr, options.dport)).ok_or(Errno::Enoent)?;
-        self.put_server(id, service, options);
+        let candidate = self.put_server(id, service, options);
+        if let Some(record) = self.services.get_mut(key) {
+            record.link_joining();
+            record.service.edit(candidate);
+        }
         self.touch(key);
-        self.plan_edited(key, id);
         Ok(())
     }
 
@@ -141,12 +137,11 @@ impl Director {
         let service = self.services.get(key).ok_or(Errno::Esrch)?.service.id;
         let id = *self.live.get(&(service, daddr, dport)).ok_or(Errno::Enoent)?;
         self.unlink(key, id);
-        let joined = self.record_of(id).joined;
         if let Some(record) = self.services.get_mut(key) {
-            record.servers.remove(&joined);
+            record.link_joining();
+            record.service.unlink(id);
         }
         self.touch(key);
-        self.plan_removed(key, id);
         Ok(())
     }
 
@@ -169,7 +164,8 @@ impl Director {
         }
     }
 
-    fn put_server(&mut self, id: ServerId, service: ServiceId, options: &ServerOptions) {
+    /// Puts a server into the working copy, and returns it as schedulers see it.
+    fn put_server(&mut self, id: ServerId, service: ServiceId, options: &ServerOptions) -> Candidate {
         let (hop, tunnel_source) = self.resolver.resolve(options.daddr);
         if options.weight != 0 {
             self.record_of(id).last_weight = options.weight;
@@ -191,6 +187,9 @@ impl Director {
             lower_threshold: options.lower_threshold,
         });
         self.unpublished = true;
+        let ServerOptions { daddr, dport, weight, .. } = *options;
+        let last_weight = self.record_of(id).last_weight;
+        Candidate { id, weight, last_weight, daddr, dport }
     }
 
     /// Evaluates the overload flag of a server whose thresholds change (spec `connections.md` §6).

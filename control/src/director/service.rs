@@ -5,9 +5,8 @@ use super::statistics::Statistics;
 use super::{Director, Errno, Refusal};
 use shunt_engine::sched::SchedulerPlan;
 use shunt_engine::tables::{
-    Family, Persistence, SchedulerKind, ServerId, Service, ServiceFlags, ServiceId, ServiceKey,
+    Candidate, Family, Persistence, SchedulerKind, ServerId, Service, ServiceFlags, ServiceId, ServiceKey,
 };
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What an operator says of a service beside its key.
@@ -28,14 +27,52 @@ pub struct ServiceOptions {
 /// What control remembers of a service.
 #[derive(Debug)]
 pub(super) struct ServiceRecord {
-    /// As workers get it, but for `servers`, which is made when the service is settled.
+    /// As workers get it, but for those who join.
     pub(super) service: Service,
-    /// Its servers by the number of their joining, so oldest first.
-    pub(super) servers: BTreeMap<u64, ServerId>,
+    /// Servers that were added to a service that no worker knows yet, oldest first. They are linked all at once: so a
+    /// service of many servers is restored in time.
+    pub(super) joining: Vec<Candidate>,
     /// Counts services ever added: tells two services apart that had the same id or key.
     pub(super) born: u64,
-    /// `service` or `servers` changed since it was settled.
+    /// Changed since it was put into the working copy.
     pub(super) changed: bool,
+    /// Never yet put into the working copy.
+    pub(super) new: bool,
+}
+
+impl ServiceRecord {
+    /// Adds a server to the list.
+    pub(super) fn link(&mut self, server: Candidate) {
+        if self.new { self.joining.push(server) } else { self.service.link(server) }
+    }
+
+    /// Links those who join. The result is that of linking them one by one.
+    pub(super) fn link_joining(&mut self) {
+        let joining = std::mem::take(&mut self.joining);
+        if joining.is_empty() {
+            return;
+        }
+        let service = &mut self.service;
+        let newest_first: Arc<[Candidate]> = joining.iter().rev().copied().collect();
+        let is_first = service.servers.is_empty();
+        let plan = SchedulerPlan::init(service.scheduler, service.family(), &[]);
+        let fits = SchedulerPlan::init(service.scheduler, service.family(), &newest_first).is_ok();
+        match plan {
+            Ok(plan) if is_first && fits => {
+                // `wrr` begins at the level that the first server with a weight gives it.
+                let first = joining.iter().find(|server| server.weight > 0);
+                let plan = first.map_or(plan.clone(), |first| plan.added(&[*first]));
+                service.plan = plan.added(&newest_first);
+                service.servers = newest_first;
+            }
+            _ => joining.into_iter().for_each(|server| service.link(server)),
+        }
+    }
+
+    /// The ids of its servers.
+    pub(super) fn server_ids(&self) -> impl Iterator<Item = ServerId> {
+        self.service.servers.iter().chain(&self.joining).map(|server| server.id)
+    }
 }
 
 /// Statistics of a service.
@@ -94,10 +131,11 @@ impl Director {
             servers: Arc::new([]),
             plan: SchedulerPlan::default(),
         };
-        super::plan::init(&mut service);
+        service.reschedule(checked.scheduler).map_err(|_| Errno::Einval)?;
         let statistics = ServiceStatistics { born: self.born, ..ServiceStatistics::default() };
         self.service_statistics.set(id.0, Some(statistics));
-        let record = ServiceRecord { service, servers: BTreeMap::new(), born: self.born, changed: false };
+        let record =
+            ServiceRecord { service, joining: Vec::new(), born: self.born, changed: false, new: true };
         self.services.insert(key, record);
         self.touch(&key);
         Ok(())
@@ -112,23 +150,14 @@ impl Director {
             return Err(Errno::Esrch.into());
         }
         let checked = check(key, options)?;
-        self.settle_service(key);
-        let Some(record) = self.services.get_mut(key) else { return Err(Errno::Esrch.into()) };
-        let before = record.service.clone();
+        self.touch(key);
+        let record = self.services.get_mut(key).ok_or(Errno::Esrch)?;
+        record.link_joining();
+        // If this fails, the old scheduler stays and starts anew.
+        record.service.reschedule(checked.scheduler).map_err(|_| Errno::Einval)?;
         record.service.flags = options.flags;
         record.service.persistence = checked.persistence;
         record.service.sip = checked.sip;
-        if before.scheduler != checked.scheduler {
-            record.service.scheduler = checked.scheduler;
-            if !super::plan::init(&mut record.service) {
-                // The kernel goes back to the old scheduler, which starts anew.
-                record.service = before;
-                super::plan::init(&mut record.service);
-                self.touch(key);
-                return Err(Errno::Einval.into());
-            }
-        }
-        self.touch(key);
         Ok(())
     }
 
@@ -138,7 +167,7 @@ impl Director {
     /// ESRCH
     pub fn delete_service(&mut self, key: &ServiceKey) -> Result<(), Refusal> {
         let record = self.services.remove(key).ok_or(Errno::Esrch)?;
-        for id in record.servers.into_values() {
+        for id in record.server_ids() {
             self.unlink(key, id);
         }
         let id = record.service.id;
@@ -173,7 +202,7 @@ impl Director {
             return Ok(());
         };
         let record = self.services.get(key).ok_or(Errno::Esrch)?;
-        for id in record.servers.values() {
+        for id in record.server_ids() {
             if let Some(statistics) = self.server_statistics.get_mut(id.0) {
                 statistics.zero();
             }

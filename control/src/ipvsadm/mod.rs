@@ -1,15 +1,26 @@
 //! The command language of ipvsadm 1.31, to the byte (spec `cli.md`).
 //!
-//! Words become options ([`popt`] rules), options become a typed command, the command is checked and then carried out
-//! on a [`Director`]. Nothing here is slow while the director is locked: names are looked up and lists are written
-//! outside the lock.
+//! Words become options (`popt`, `options`), options become a request (`parse`), a request whose parts go together
+//! becomes a command (`check`), and a command is carried out on a [`Director`] (`execute`, `restore`, `render`).
+//! Nothing here is slow while the director is locked: names are looked up and lists are written outside the lock.
 
+mod check;
+mod command;
+mod execute;
+mod failure;
 mod names;
+mod options;
+mod parse;
+mod popt;
+mod render;
+mod restore;
+mod values;
 
 pub use names::{Names, Services, SystemNames};
 
 use crate::director::Director;
-use std::io::{BufRead, Write};
+use execute::Session;
+use std::io::{BufRead, BufWriter, Write};
 use std::sync::Mutex;
 
 /// What a peer may do.
@@ -21,10 +32,13 @@ pub enum Access {
     ReadOnly,
 }
 
-/// Runs one command line and returns its exit status (spec `cli.md` §1).
+/// Bytes of a list that are gathered before they are written.
+const OUTPUT_LEN: usize = 64 * 1024;
+
+/// Runs one command line and returns its exit status: 0, 1, 2 or 255 (spec `cli.md` §1).
 ///
 /// `argv` includes the program's name, which messages quote. `stdin` is read by `-R` only. What the command changed is
-/// in force on every worker when this returns.
+/// in force on every worker when this returns; if a worker lags behind, stderr says so and the status is 1.
 pub fn run(
     argv: &[String],
     stdin: &mut dyn BufRead,
@@ -34,7 +48,17 @@ pub fn run(
     names: &dyn Names,
     access: Access,
 ) -> u8 {
-    let _ = (argv, stdin, stdout, director, names, access);
-    let _ = writeln!(stderr, "not built yet");
-    255
+    let words: Vec<&str> = argv.iter().map(String::as_str).collect();
+    let mut session = Session {
+        program: words.first().copied().unwrap_or("ipvsadm"),
+        stdin,
+        stdout: BufWriter::with_capacity(OUTPUT_LEN, stdout),
+        stderr,
+        director,
+        names,
+        access,
+        changed: false,
+    };
+    let end = session.run(&words, false);
+    session.finish(end)
 }

@@ -1,0 +1,183 @@
+//! A [`Command`] is carried out on the director.
+//!
+//! The director is locked for each change and each snapshot, never while a name is looked up, a line is read or a list
+//! is written.
+
+use super::command::{Command, List};
+use super::failure::{Failure, Operation};
+use super::options::Verb;
+use super::render::{Page, write_connections, write_rules};
+use super::{Access, Names, restore};
+use crate::director::{Director, Errno, Refusal};
+use std::io::{self, BufRead, BufWriter, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The first line of the help, and all of `-v`.
+const VERSION_LINE: &str = "ipvsadm v1.31 2019/12/24 (compiled with popt and IPVS v1.2.1)";
+
+/// The rest of the help.
+const HELP: &str = include_str!("help.txt");
+
+/// One peer's command lines, and where their answers go.
+pub(super) struct Session<'a> {
+    pub(super) program: &'a str,
+    pub(super) stdin: &'a mut dyn BufRead,
+    pub(super) stdout: BufWriter<&'a mut dyn Write>,
+    pub(super) stderr: &'a mut dyn Write,
+    pub(super) director: &'a Mutex<Director>,
+    pub(super) names: &'a dyn Names,
+    pub(super) access: Access,
+    /// A change was asked for: the session ends with a publication.
+    pub(super) changed: bool,
+}
+
+/// How a command line ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// A restore goes on with its next line.
+    Line(u8),
+    /// The whole program ends.
+    Program(u8),
+}
+
+impl End {
+    pub(super) fn status(self) -> u8 {
+        match self {
+            End::Line(status) | End::Program(status) => status,
+        }
+    }
+}
+
+impl Session<'_> {
+    /// Runs one command line. `words[0]` is the program's name.
+    pub(super) fn run(&mut self, words: &[&str], in_restore: bool) -> End {
+        match self.try_run(words, in_restore) {
+            Ok(end) => end,
+            Err(failure) => {
+                // What was listed so far comes first. Who closed an output does not want the message either.
+                let _ = self.stdout.flush();
+                let _ = writeln!(self.stderr, "{}", failure.text);
+                if failure.ends_restore { End::Program(failure.status) } else { End::Line(failure.status) }
+            }
+        }
+    }
+
+    fn try_run(&mut self, words: &[&str], in_restore: bool) -> Result<End, Failure> {
+        let request = super::parse::Request::parse(words, self.names)?;
+        if in_restore && request.verb == Verb::Restore {
+            return Err(Failure::try_help(self.program));
+        }
+        let command = request.check()?;
+        if command.changes() && self.access == Access::ReadOnly {
+            return Err(Failure::refused(Operation::Other, &Errno::Eperm.into()));
+        }
+        match command {
+            Command::Restore => Ok(restore::run(self)),
+            Command::Help => {
+                self.listed(|out| write!(out, "{VERSION_LINE}\n{HELP}")).map(|()| End::Program(0))
+            }
+            Command::Version => self.listed(|out| writeln!(out, "{VERSION_LINE}")).map(|()| End::Program(0)),
+            Command::List(list) => self.list(list).map(|()| End::Line(0)),
+            Command::Save { numeric } => self.save(numeric).map(|()| End::Line(0)),
+            change => {
+                self.changed = true;
+                let (operation, done) = apply(&mut lock(self.director), change);
+                done.map(|()| End::Line(0)).map_err(|refusal| Failure::refused(operation, &refusal))
+            }
+        }
+    }
+
+    fn listed(&mut self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
+        write(&mut self.stdout).map_err(|error| Failure {
+            status: 1,
+            text: format!("cannot write the list: {error}"),
+            ends_restore: true,
+        })
+    }
+
+    fn list(&mut self, list: List) -> Result<(), Failure> {
+        match list {
+            List::Connections { numeric, engines } => {
+                let dataplane = lock(self.director).dataplane().clone();
+                let names = self.names;
+                self.listed(|out| write_connections(&*dataplane, numeric, engines, names, out))
+            }
+            List::Timeouts => {
+                let snapshot = lock(self.director).snapshot();
+                let settings = snapshot.settings();
+                let (tcp, fin, udp) =
+                    (settings.timeout_tcp_s, settings.timeout_tcp_fin_s, settings.timeout_udp_s);
+                self.listed(|out| writeln!(out, "Timeout (tcp tcpfin udp): {tcp} {fin} {udp}"))
+            }
+            // None can be started, so none runs.
+            List::Daemons => Ok(()),
+            List::Services(one, columns) => {
+                let snapshot = lock(self.director).snapshot();
+                if one.is_some_and(|key| snapshot.service(&key).is_none()) {
+                    return Err(Failure::not_listed(&Errno::Esrch.into()));
+                }
+                let page = Page {
+                    snapshot: &snapshot,
+                    names: self.names,
+                    numeric: columns.numeric,
+                    exact: columns.exact,
+                };
+                self.listed(|out| page.write_services(one.as_ref(), columns, out))
+            }
+        }
+    }
+
+    fn save(&mut self, numeric: bool) -> Result<(), Failure> {
+        let snapshot = lock(self.director).snapshot();
+        let page = Page { snapshot: &snapshot, names: self.names, numeric, exact: false };
+        self.listed(|out| write_rules(&page, out))
+    }
+
+    /// Ends the session: what it changed is in force when this returns.
+    pub(super) fn finish(mut self, end: End) -> u8 {
+        let mut status = end.status();
+        if self.changed
+            && let Err(lagging) = lock(self.director).publish()
+        {
+            // The change was made, so this is none of the kernel's refusals.
+            let _ = writeln!(self.stderr, "{lagging}");
+            status = 1;
+        }
+        if self.stdout.flush().is_err() && status == 0 {
+            status = 1;
+        }
+        status
+    }
+}
+
+/// A panic elsewhere does not make the records worse than they are.
+pub(super) fn lock(director: &Mutex<Director>) -> MutexGuard<'_, Director> {
+    director.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn apply(director: &mut Director, change: Command) -> (Operation, Result<(), Refusal>) {
+    match change {
+        Command::AddService(key, options) => (Operation::AddService, director.add_service(key, &options)),
+        Command::EditService(key, options) => (Operation::EditService, director.edit_service(&key, &options)),
+        Command::DeleteService(key) => (Operation::Service, director.delete_service(&key)),
+        Command::AddServer(key, server) => (Operation::AddServer, director.add_server(&key, &server)),
+        Command::EditServer(key, server) => (Operation::Server, director.edit_server(&key, &server)),
+        Command::DeleteServer(key, daddr, dport) => {
+            (Operation::Server, director.delete_server(&key, daddr, dport))
+        }
+        Command::Zero(key) => (Operation::Service, director.zero(key.as_ref())),
+        Command::SetTimeouts([tcp_s, tcp_fin_s, udp_s]) => {
+            (Operation::Other, director.set_timeouts(tcp_s, tcp_fin_s, udp_s))
+        }
+        Command::StartDaemon => (Operation::Other, Err(Refusal::NotSupported("connection synchronisation"))),
+        Command::StopDaemon => (Operation::StopDaemon, Err(Errno::Esrch.into())),
+        Command::Flush => {
+            director.flush();
+            (Operation::Other, Ok(()))
+        }
+        // Handled before.
+        Command::Restore | Command::Save { .. } | Command::List(_) | Command::Help | Command::Version => {
+            (Operation::Other, Ok(()))
+        }
+    }
+}

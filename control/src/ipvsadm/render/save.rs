@@ -1,0 +1,92 @@
+//! `-S`: the table as commands (spec `cli.md` §11). Thresholds are not saved, nor were they ever.
+
+use super::order::{sort_servers, sort_services};
+use super::service::{flag_names, netmask, protocol_of};
+use super::{Page, endpoint::endpoint};
+use crate::director::name_of_scheduler;
+use shunt_engine::tables::{
+    Family, ForwardingMethod, Server, Service, ServiceKey, TunnelChecksum, TunnelKind,
+};
+use std::io::{self, Write};
+
+/// Writes the whole table.
+pub(in super::super) fn write_rules(page: &Page, out: &mut dyn Write) -> io::Result<()> {
+    let mut services = page.snapshot.services();
+    sort_services(&mut services);
+    for service in services {
+        let key = service_words(page, service);
+        write_service(service, &key, out)?;
+        let mut servers: Vec<&Server> = page.snapshot.servers(service).collect();
+        sort_servers(&mut servers);
+        for server in servers {
+            write_server(page, service, &key, server, out)?;
+        }
+    }
+    Ok(())
+}
+
+/// `-t 10.0.0.1:80`
+fn service_words(page: &Page, service: &Service) -> String {
+    match service.key {
+        ServiceKey::Fwmark { family: Family::V4, mark } => format!("-f {}", mark as i32),
+        ServiceKey::Fwmark { family: Family::V6, mark } => format!("-f {} -6", mark as i32),
+        ServiceKey::Address { protocol, vaddr, vport } => {
+            let option = match protocol {
+                6 => "-t",
+                17 => "-u",
+                132 => "--sctp-service",
+                _ => "--xxx-service",
+            };
+            format!("{option} {}", endpoint(vaddr, vport, protocol, page.numeric, page.names))
+        }
+    }
+}
+
+fn write_service(service: &Service, key: &str, out: &mut dyn Write) -> io::Result<()> {
+    write!(out, "-A {key} -s {}", name_of_scheduler(service.scheduler))?;
+    if let Some(persistence) = service.persistence {
+        write!(out, " -p {}", persistence.timeout_s)?;
+        if let Some(netmask) = netmask(service) {
+            write!(out, " -M {netmask}")?;
+        }
+    }
+    if service.sip {
+        write!(out, " --pe sip")?;
+    }
+    if service.flags.one_packet {
+        write!(out, " -o")?;
+    }
+    if let Some(names) = flag_names(service.scheduler, service.flags) {
+        write!(out, " -b {names}")?;
+    }
+    writeln!(out)
+}
+
+fn write_server(
+    page: &Page,
+    service: &Service,
+    key: &str,
+    server: &Server,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let text = endpoint(server.daddr, server.dport, protocol_of(service), page.numeric, page.names);
+    let method = match server.method {
+        ForwardingMethod::Nat => "-m",
+        ForwardingMethod::Tunnel => "-i",
+        _ => "-g",
+    };
+    write!(out, "-a {key} -r {text} {method} -w {}", server.weight)?;
+    if server.method == ForwardingMethod::Tunnel {
+        let checksum = match server.tunnel_checksum {
+            TunnelChecksum::None => "--tun-nocsum",
+            TunnelChecksum::Full => "--tun-csum",
+            TunnelChecksum::Remote => "--tun-remcsum",
+        };
+        match server.tunnel {
+            TunnelKind::Ipip => write!(out, " --tun-type ipip")?,
+            TunnelKind::Gue { dport } => write!(out, " --tun-type gue --tun-port {dport} {checksum}")?,
+            TunnelKind::Gre => write!(out, " --tun-type gre {checksum}")?,
+        }
+    }
+    writeln!(out)
+}

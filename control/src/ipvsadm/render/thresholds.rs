@@ -1,0 +1,36 @@
+//! `-L --thresholds`: connection thresholds.
+
+use super::service::{server_name, write_service};
+use super::{ListFormat, Page};
+use shunt_engine::tables::{Server, Service};
+use std::io::{self, Write};
+
+pub(super) struct Thresholds;
+
+impl ListFormat for Thresholds {
+    fn title(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(
+            out,
+            "{:<33} {:<10} {:<10} {:<10} {:<10}",
+            "Prot LocalAddress:Port", "Uthreshold", "Lthreshold", "ActiveConn", "InActConn"
+        )?;
+        writeln!(out, "  -> RemoteAddress:Port")
+    }
+
+    fn service(&self, page: &Page, service: &Service, out: &mut dyn Write) -> io::Result<()> {
+        write_service(page, service, out)
+    }
+
+    fn server(&self, page: &Page, service: &Service, server: &Server, out: &mut dyn Write) -> io::Result<()> {
+        let counts = page.snapshot.connections(server.id);
+        writeln!(
+            out,
+            "  -> {:<28} {:<10} {:<10} {:<10} {:<10}",
+            server_name(page, service, server),
+            server.upper_threshold,
+            server.lower_threshold,
+            counts.active,
+            counts.inactive
+        )
+    }
+}

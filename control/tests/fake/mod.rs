@@ -1,0 +1,144 @@
+//! Workers and names for tests: workers that obey at once, and a fixed set of names.
+
+#![allow(dead_code, reason = "each test program uses a part of this")]
+
+use shunt_control::dataplane::{Dataplane, Lagging};
+use shunt_control::director::{Director, Limits, StaticResolver};
+use shunt_control::ipvsadm::{self, Access, Names, Services};
+use shunt_engine::ConnectionInfo;
+use shunt_engine::board::Boards;
+use shunt_engine::counters::WorkerCounters;
+use shunt_engine::tables::Tables;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex};
+
+/// Workers that see every publication at once.
+pub struct FakeDataplane {
+    pub boards: Boards,
+    pub published: Mutex<Vec<Tables>>,
+    pub entries: Mutex<Vec<ConnectionInfo>>,
+}
+
+impl FakeDataplane {
+    pub fn new(workers: usize, servers_max: usize) -> Arc<FakeDataplane> {
+        Arc::new(FakeDataplane {
+            boards: Boards::new(workers, servers_max),
+            published: Mutex::default(),
+            entries: Mutex::default(),
+        })
+    }
+}
+
+impl Dataplane for FakeDataplane {
+    fn publish(&self, tables: Tables) -> Result<(), Lagging> {
+        self.published.lock().unwrap().push(tables);
+        Ok(())
+    }
+    fn boards(&self) -> &Boards {
+        &self.boards
+    }
+    fn worker_counters(&self) -> Vec<WorkerCounters> {
+        Vec::new()
+    }
+    fn connections(&self, each: &mut dyn FnMut(&ConnectionInfo)) {
+        self.entries.lock().unwrap().iter().for_each(each);
+    }
+}
+
+/// A few names.
+pub struct FakeNames(Services);
+
+impl Default for FakeNames {
+    fn default() -> Self {
+        FakeNames(Services::parse(
+            "domain 53/tcp\ndomain 53/udp\nhttp 80/tcp www\nhttps 443/tcp\nhttp-alt 8080/tcp webcache\n\
+             tproxy 8081/tcp\n",
+        ))
+    }
+}
+
+impl Names for FakeNames {
+    fn host_address(&self, name: &str) -> Option<Ipv4Addr> {
+        match name {
+            "localhost" => Some(Ipv4Addr::LOCALHOST),
+            "very-long-host-name.example.com" => Some(Ipv4Addr::new(192, 0, 2, 99)),
+            _ => None,
+        }
+    }
+    fn host_name(&self, address: IpAddr) -> Option<String> {
+        let long: [IpAddr; 2] = ["192.0.2.99".parse().unwrap(), "2001:db8::99".parse().unwrap()];
+        long.contains(&address).then(|| "very-long-host-name.example.com".to_owned())
+    }
+    fn service_port(&self, name: &str, protocol: u8) -> Option<u16> {
+        self.0.port(name, protocol)
+    }
+    fn service_name(&self, l4_port: u16, protocol: u8) -> Option<&str> {
+        self.0.name(l4_port, protocol)
+    }
+}
+
+/// What a command answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub status: u8,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// A director with its workers.
+pub struct Rig {
+    pub director: Mutex<Director>,
+    pub dataplane: Arc<FakeDataplane>,
+    pub names: FakeNames,
+    pub access: Access,
+}
+
+impl Rig {
+    pub fn new(services: usize, servers: usize) -> Rig {
+        let dataplane = FakeDataplane::new(2, servers);
+        let resolver = Arc::new(StaticResolver::default());
+        let director = Director::new(dataplane.clone(), resolver, Vec::new(), Limits { services, servers });
+        Rig {
+            director: Mutex::new(director),
+            dataplane,
+            names: FakeNames::default(),
+            access: Access::ReadWrite,
+        }
+    }
+
+    /// Runs one command line, given as words.
+    pub fn words(&self, argv: &[String], stdin: &[u8]) -> Answer {
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let status = ipvsadm::run(
+            argv,
+            &mut &*stdin,
+            &mut stdout,
+            &mut stderr,
+            &self.director,
+            &self.names,
+            self.access,
+        );
+        let text = |bytes| String::from_utf8(bytes).expect("answers are text");
+        Answer { status, stdout: text(stdout), stderr: text(stderr) }
+    }
+
+    /// Runs one command line, split at blanks; `''` is an empty word.
+    pub fn run(&self, line: &str, stdin: &str) -> Answer {
+        let argv: Vec<String> =
+            line.split(' ').filter(|word| !word.is_empty()).map(|word| word.replace("''", "")).collect();
+        self.words(&argv, stdin.as_bytes())
+    }
+
+    /// Runs a command line that must succeed silently.
+    pub fn ok(&self, line: &str) {
+        let silence = Answer { status: 0, stdout: String::new(), stderr: String::new() };
+        assert_eq!(self.run(line, ""), silence, "{line}");
+    }
+
+    /// Runs a command line that must succeed, and returns what it lists.
+    pub fn list(&self, line: &str) -> String {
+        let answer = self.run(line, "");
+        assert_eq!((answer.status, answer.stderr.as_str()), (0, ""), "{line}");
+        answer.stdout
+    }
+}
