@@ -51,7 +51,8 @@ pub(crate) mod tests {
             Recorder {
                 published: Mutex::default(),
                 connections: Mutex::default(),
-                counters: vec![WorkerCounters::default(); workers],
+                // Clones would share their cells.
+                counters: (0..workers).map(|_| WorkerCounters::default()).collect(),
                 boards: Boards::new(workers, servers_max),
             }
         }

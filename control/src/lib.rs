@@ -1,7 +1,10 @@
 //! Control: the ipvsadm language, desired state, snapshots, kernel mirror, socket. Never sees DPDK.
 #![forbid(unsafe_code)]
 
+pub mod commands;
 pub mod config;
 pub mod dataplane;
 pub mod director;
 pub mod ipvsadm;
+pub mod protocol;
+pub mod server;

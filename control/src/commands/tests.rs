@@ -1,0 +1,110 @@
+use super::*;
+use crate::dataplane::tests::Recorder;
+use crate::director::{Limits, StaticResolver};
+use crate::ipvsadm::SystemNames;
+use shunt_engine::counters::Counter;
+
+struct Rig {
+    commands: DirectorCommands,
+    dataplane: Arc<Recorder>,
+}
+
+fn rig() -> Rig {
+    let dataplane = Arc::new(Recorder::new(2, 16));
+    let resolver = Arc::new(StaticResolver::default());
+    let limits = Limits { services: 4, servers: 4 };
+    let director = Director::new(dataplane.clone(), resolver, Vec::new(), limits);
+    let director = Arc::new(Mutex::new(director));
+    Rig {
+        commands: DirectorCommands::new(director, Box::new(SystemNames::default()), "1.2.3".to_owned()),
+        dataplane,
+    }
+}
+
+impl Rig {
+    /// Status, standard output, standard error.
+    fn run_as(&self, line: &str, access: Access) -> (u8, String, String) {
+        let argv = crate::protocol::argv(line).unwrap();
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let status = self.commands.run(Request {
+            argv: &argv,
+            access,
+            stdin: &mut io::empty(),
+            stdout: &mut stdout,
+            stderr: &mut stderr,
+        });
+        (status, String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+    }
+
+    fn run(&self, line: &str) -> (u8, String, String) {
+        self.run_as(line, Access::ReadWrite)
+    }
+}
+
+#[test]
+fn settings_are_shown_and_changed() {
+    let rig = rig();
+    assert_eq!(rig.run("get drop_entry"), (0, "0\n".into(), String::new()));
+    assert_eq!(rig.run("set drop_entry 2"), (0, String::new(), String::new()));
+    assert_eq!(rig.run("get drop_entry").1, "2\n");
+    assert_eq!(rig.dataplane.published.lock().unwrap().last().unwrap().settings().drop_entry, 2);
+    assert!(rig.run("get").1.contains("drop_entry 2\n"));
+    assert_eq!(rig.run("get nothing").0, 1);
+    let (status, _, stderr) = rig.run("set drop_entry 9");
+    assert_eq!(status, 1);
+    assert!(stderr.contains("from 0 to 3"), "{stderr}");
+    assert_eq!(rig.run("set drop_entry"), (2, String::new(), "usage: ipvsadm set NAME VALUE\n".into()));
+}
+
+#[test]
+fn a_listener_changes_nothing() {
+    let rig = rig();
+    let (status, _, stderr) = rig.run_as("set drop_entry 2", Access::ReadOnly);
+    assert_eq!(status, 1);
+    assert!(stderr.contains("may change things"), "{stderr}");
+    assert_eq!(rig.run_as("get drop_entry", Access::ReadOnly).1, "0\n");
+    assert!(rig.dataplane.published.lock().unwrap().is_empty());
+}
+
+#[test]
+fn workers_balance() {
+    let rig = rig();
+    let counters = &rig.dataplane.counters;
+    counters[0].add(Counter::Received, 10);
+    counters[0].add(Counter::Transmitted, 6);
+    counters[0].add(Counter::TxRingFull, 3);
+    counters[1].add(Counter::Injected, 4);
+    counters[1].add(Counter::Punted, 4);
+    let (status, text, _) = rig.run("workers");
+    assert_eq!(status, 0);
+    let row = |name: &str| -> Vec<String> {
+        // Names fill a column of 22 characters.
+        let line = text.lines().find(|line| line[..22].trim() == name).unwrap_or_else(|| panic!("{text}"));
+        line[22..].split_whitespace().map(str::to_owned).collect()
+    };
+    assert_eq!(row("received"), ["10", "0", "10"]);
+    assert_eq!(row("injected"), ["0", "4", "4"]);
+    assert_eq!(row("dropped"), ["3", "0", "3"]);
+    assert_eq!(row("tx_ring_full"), ["3", "0", "3"]);
+    assert_eq!(row("under way"), ["1", "0", "1"]);
+    for counter in Counter::ALL {
+        assert_eq!(row(counter.name()).len(), 3, "{}", counter.name());
+    }
+    let json: serde_json::Value = serde_json::from_str(&rig.run("workers --json").1).unwrap();
+    assert_eq!(json["workers"][0]["transmitted"], 6);
+    assert_eq!(json["all"]["dropped"], 3);
+    assert_eq!(json["workers"][0]["under_way"], 1);
+}
+
+#[test]
+fn other_words_are_explained() {
+    let rig = rig();
+    assert_eq!(rig.run("version").1, "shuntd 1.2.3\n");
+    let (status, _, stderr) = rig.run("as shuntadm frobnicate");
+    assert_eq!(status, 2);
+    assert_eq!(stderr, "shuntadm: there is no command `frobnicate': see `shuntadm help' and `shuntadm -h'\n");
+    let help = rig.run("help").1;
+    for SubCommand { name, .. } in SUB_COMMANDS {
+        assert!(help.contains(&format!("  {name} ")), "{help}");
+    }
+}
