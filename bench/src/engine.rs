@@ -46,7 +46,7 @@ fn shuffled(flows: u32) -> Vec<u32> {
     (0..count)
         .map(|_| {
             state = state.wrapping_mul(0xd134_2543_de82_ef95).wrapping_add(1);
-            ((state >> 32) * u64::from(flows) >> 32) as u32
+            (((state >> 32) * u64::from(flows)) >> 32) as u32
         })
         .collect()
 }
@@ -133,7 +133,7 @@ fn bound_servers(engine: &Engine, tables: &Tables) -> HashMap<([u8; 4], u16), [u
 
 fn run(engine: &mut Engine, tables: &Tables, packets: &[[u8; 64]], total: u64) -> f64 {
     let mut verdicts = [Verdict::Punt(NicPortId(0)); BURST];
-    let packets: std::borrow::Cow<'_, [[u8; 64]]> = if packets.len() % BURST == 0 {
+    let packets: std::borrow::Cow<'_, [[u8; 64]]> = if packets.len().is_multiple_of(BURST) {
         packets.into()
     } else {
         let mut padded = packets.to_vec();

@@ -45,7 +45,8 @@ impl<'a, A: Address> Pass<'a, A> {
             return Verdict::Punt(frame.nic_port());
         };
         let schedulable = may_create(packet.signal, tables.settings()) && packet.sport != FTP_DATA;
-        if !schedulable && !(is_stateless(service) && self.is_full()) {
+        let goes_on_untracked = is_stateless(service) && self.is_full();
+        if !schedulable && !goes_on_untracked {
             return Verdict::Punt(frame.nic_port());
         }
         let room = !self.is_full() || self.make_room();

@@ -124,10 +124,10 @@ impl Boards {
 
     /// Sets or clears the overload flag: a shared write, at most once per crossing of a threshold.
     pub fn set_overloaded(&self, id: ServerId, overloaded: bool) {
-        if let Some(flag) = self.overloaded.get(id.0 as usize) {
-            if flag.load(Relaxed) != overloaded {
-                flag.store(overloaded, Relaxed);
-            }
+        if let Some(flag) = self.overloaded.get(id.0 as usize)
+            && flag.load(Relaxed) != overloaded
+        {
+            flag.store(overloaded, Relaxed);
         }
     }
 

@@ -86,13 +86,11 @@ fn dump_table<A: Address>(
     count: usize,
     each: &mut impl FnMut(ConnectionInfo),
 ) -> Option<Index> {
-    let mut told = 0;
-    for (index, conn) in table.iter_from(first) {
+    for (told, (index, conn)) in table.iter_from(first).enumerate() {
         if told == count {
             return Some(index);
         }
         each(info(conn, tables, now));
-        told += 1;
     }
     None
 }

@@ -49,10 +49,11 @@ impl<'a, A: Address> Pass<'a, A> {
     }
 
     fn miss<F: Frame>(&mut self, packet: &Packet, frame: &mut F) -> Verdict {
-        if self.origin == Origin::Wire && self.core.workers > 1 {
-            if let Some(verdict) = self.core.hand_over(self.tables, packet) {
-                return verdict;
-            }
+        if self.origin == Origin::Wire
+            && self.core.workers > 1
+            && let Some(verdict) = self.core.hand_over(self.tables, packet)
+        {
+            return verdict;
         }
         match packet.kind {
             Kind::Flow => self.admit(packet, frame),
@@ -160,10 +161,10 @@ impl<'a, A: Address> Pass<'a, A> {
         if link::ttl(packet, frame) <= 1 {
             return self.answer(icmp::Answer::TimeExceeded, Counter::TtlExceeded, packet, frame);
         }
-        if let Some(next) = next {
-            if let Some(verdict) = self.check_size(method, server, next.mtu, packet, frame) {
-                return verdict;
-            }
+        if let Some(next) = next
+            && let Some(verdict) = self.check_size(method, server, next.mtu, packet, frame)
+        {
+            return verdict;
         }
         if let Some(rewrite) = rewrite {
             rewrite.apply(packet, frame);
@@ -197,7 +198,7 @@ impl<'a, A: Address> Pass<'a, A> {
         }
         let answered = match packet.family {
             Family::V4 => {
-                link::dont_fragment(packet, frame) && !(tunnelled && !self.tables.settings().pmtu_disc)
+                link::dont_fragment(packet, frame) && (!tunnelled || self.tables.settings().pmtu_disc)
             }
             Family::V6 => true,
         };

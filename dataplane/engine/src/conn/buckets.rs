@@ -72,10 +72,10 @@ impl Buckets {
         for _ in 0..self.buckets.len() {
             let bucket = &self.buckets[place];
             for slot in 0..SLOTS {
-                if bucket.tags[slot] == probe.tag {
-                    if let Some(found) = accept(bucket.indices[slot]) {
-                        return Some(found);
-                    }
+                if bucket.tags[slot] == probe.tag
+                    && let Some(found) = accept(bucket.indices[slot])
+                {
+                    return Some(found);
                 }
             }
             if bucket.passed_on == 0 {

@@ -142,11 +142,11 @@ impl<A: Address> ConnTable<A> {
         if !self.buckets.insert(request, index) {
             return self.take_back(index);
         }
-        if let Some(reply) = reply {
-            if !self.buckets.insert(reply, index) {
-                self.buckets.remove(request, index);
-                return self.take_back(index);
-            }
+        if let Some(reply) = reply
+            && !self.buckets.insert(reply, index)
+        {
+            self.buckets.remove(request, index);
+            return self.take_back(index);
         }
         self.free = next_free;
         self.len += 1;

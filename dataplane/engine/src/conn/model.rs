@@ -17,7 +17,13 @@ enum Operation {
 const CAPACITY: u32 = 24;
 
 fn tuple(client: u8) -> Tuple<u32> {
-    Tuple { src: 0xc000_0200 | u32::from(client), dst: 0x0a00_0164, sport: 1024 + u16::from(client), dport: 80, protocol: 6 }
+    Tuple {
+        src: 0xc000_0200 | u32::from(client),
+        dst: 0x0a00_0164,
+        sport: 1024 + u16::from(client),
+        dport: 80,
+        protocol: 6,
+    }
 }
 
 fn conn(client: u8, nat: bool, timeout_s: u16) -> Conn<u32> {
@@ -42,7 +48,10 @@ fn check(table: &ConnTable<u32>, model: &HashMap<u8, Known>) {
     assert_eq!(table.iter_from(0).count(), model.len());
     for client in 0..32 {
         let found = table.lookup(&tuple(client));
-        assert_eq!(found.map(|(_, direction)| direction), model.contains_key(&client).then_some(Direction::Request));
+        assert_eq!(
+            found.map(|(_, direction)| direction),
+            model.contains_key(&client).then_some(Direction::Request)
+        );
         let Some(known) = model.get(&client) else { continue };
         let (index, _) = found.unwrap();
         let entry = table.get(index);

@@ -26,7 +26,7 @@ pub fn prepare<A: Address>(conn: &mut Conn<A>) {
 
 /// What it does to a checksum when one address becomes another.
 #[must_use]
-pub fn address_delta<A: Address>(old: A, new: A) -> Delta {
+fn address_delta<A: Address>(old: A, new: A) -> Delta {
     Delta::bytes(&old.bits().to_be_bytes(), &new.bits().to_be_bytes())
 }
 
@@ -91,7 +91,7 @@ impl<A: Address> Rewrite<A> {
 
     /// Writes the address and repairs the IPv4 header checksum.
     #[inline]
-    pub fn write_address(&self, l3: usize, bytes: &mut [u8]) {
+    fn write_address(&self, l3: usize, bytes: &mut [u8]) {
         let value = self.address.bits().to_be_bytes();
         match A::FAMILY {
             Family::V4 => {

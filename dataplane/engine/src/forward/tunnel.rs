@@ -144,7 +144,7 @@ fn gue(inner: &Inner, server: &Server, outer_len: usize, dport: u16, flow: u32, 
     /// The kernel's `ip_local_port_range`; its upper end is never produced.
     const SPORTS: (u32, u32) = (32_768, 60_999);
     let mixed = u64::from(flow ^ flow << 16);
-    let sport = SPORTS.0 + (mixed * u64::from(SPORTS.1 - SPORTS.0) >> 32) as u32;
+    let sport = SPORTS.0 + ((mixed * u64::from(SPORTS.1 - SPORTS.0)) >> 32) as u32;
     let udp_len = (bytes.len() - outer_len) as u16;
     let udp = &mut bytes[outer_len..];
     udp[0..2].copy_from_slice(&(sport as u16).to_be_bytes());

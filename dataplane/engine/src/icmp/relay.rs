@@ -5,11 +5,12 @@ use crate::conn::{Address, Direction, Index};
 use crate::counters::Counter;
 use crate::flow::Pass;
 use crate::forward::link;
-use crate::forward::nat::{self, Rewrite};
+use crate::forward::nat::{self, End};
 use crate::packet::Packet;
 use crate::tables::{Family, ForwardingMethod, Hop};
 use crate::verdict::Verdict;
 use shunt_wire::Frame;
+use shunt_wire::checksum::Delta;
 use std::net::IpAddr;
 
 /// Where the quoted packet's headers begin in the frame.
@@ -61,9 +62,9 @@ impl<A: Address> Pass<'_, A> {
         }
         if conn.method() == ForwardingMethod::Nat {
             // Seen from outside: the virtual service reports about a packet that was sent to it.
-            Rewrite::reply(conn).write_address(usize::from(packet.l3), frame.bytes_mut());
-            let back = (conn.vaddr.bits(), conn.vport);
-            rewrite_quoted(packet.family, quoted, QuotedEnd::Destination, back, frame.bytes_mut());
+            let (vaddr, vport) = (conn.vaddr.bits(), conn.vport);
+            readdress(packet.family, End::Source, usize::from(packet.l3), vaddr, frame.bytes_mut());
+            rewrite_quoted(packet.family, End::Destination, quoted, (vaddr, vport), frame.bytes_mut());
             renew_checksum(packet, frame.bytes_mut());
         }
         link::decrement_ttl(packet, frame);
@@ -86,9 +87,9 @@ impl<A: Address> Pass<'_, A> {
         match conn.method() {
             ForwardingMethod::Nat => {
                 // Seen from the server: somebody reports about a packet that the server itself sent.
-                Rewrite::request(conn).write_address(usize::from(packet.l3), frame.bytes_mut());
-                let real = (conn.daddr.bits(), conn.dport);
-                rewrite_quoted(packet.family, quoted, QuotedEnd::Source, real, frame.bytes_mut());
+                let (daddr, dport) = (conn.daddr.bits(), conn.dport);
+                readdress(packet.family, End::Destination, usize::from(packet.l3), daddr, frame.bytes_mut());
+                rewrite_quoted(packet.family, End::Source, quoted, (daddr, dport), frame.bytes_mut());
                 renew_checksum(packet, frame.bytes_mut());
                 if server.hop == Hop::Local {
                     return Verdict::Punt(frame.nic_port());
@@ -110,29 +111,28 @@ fn outer_destination(packet: &Packet, bytes: &[u8]) -> IpAddr {
     }
 }
 
-enum QuotedEnd {
-    Source,
-    Destination,
+/// Rewrites one end of the quoted packet. Its transport checksum is left alone, as the kernel does.
+fn rewrite_quoted(family: Family, end: End, quoted: Quoted, to: (u128, u16), bytes: &mut [u8]) {
+    readdress(family, end, quoted.l3, to.0, bytes);
+    let place = quoted.l4 + if end == End::Source { 0 } else { 2 };
+    bytes[place..place + 2].copy_from_slice(&to.1.to_be_bytes());
 }
 
-/// Rewrites one end of the quoted packet. Its transport checksum is left alone, as the kernel does.
-fn rewrite_quoted(family: Family, quoted: Quoted, end: QuotedEnd, to: (u128, u16), bytes: &mut [u8]) {
-    let (l4_place, v4_place, v6_place) = match end {
-        QuotedEnd::Source => (0, 12, 8),
-        QuotedEnd::Destination => (2, 16, 24),
-    };
-    let value = to.0.to_be_bytes();
+/// Writes one address of an IP header, whatever it was (an error may come from any router on the way).
+fn readdress(family: Family, end: End, l3: usize, to: u128, bytes: &mut [u8]) {
+    let value = to.to_be_bytes();
     match family {
         Family::V4 => {
-            let place = quoted.l3 + v4_place;
-            let old =
-                u32::from_be_bytes([bytes[place], bytes[place + 1], bytes[place + 2], bytes[place + 3]]);
+            let place = l3 + if end == End::Source { 12 } else { 16 };
+            let delta = Delta::bytes(&bytes[place..place + 4], &value[12..]);
             bytes[place..place + 4].copy_from_slice(&value[12..]);
-            nat::adjust_at(bytes, quoted.l3 + 10, nat::address_delta(old, to.0 as u32));
+            nat::adjust_at(bytes, l3 + 10, delta);
         }
-        Family::V6 => bytes[quoted.l3 + v6_place..quoted.l3 + v6_place + 16].copy_from_slice(&value),
+        Family::V6 => {
+            let place = l3 + if end == End::Source { 8 } else { 24 };
+            bytes[place..place + 16].copy_from_slice(&value);
+        }
     }
-    bytes[quoted.l4 + l4_place..quoted.l4 + l4_place + 2].copy_from_slice(&to.1.to_be_bytes());
 }
 
 /// The checksum over the whole message: ICMPv6 with, ICMP without a pseudo header.

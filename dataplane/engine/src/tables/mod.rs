@@ -123,10 +123,12 @@ impl Tables {
         const FTP_DATA: u16 = 20;
         const UNPRIVILEGED: u16 = 1024;
         const TCP: u8 = 6;
-        if protocol == TCP && self.ftp_services > 0 && (vport == FTP_DATA || vport >= UNPRIVILEGED) {
-            if let Some(service) = self.service_by_key(&address(FTP)) {
-                return Some(service);
-            }
+        if protocol == TCP
+            && self.ftp_services > 0
+            && (vport == FTP_DATA || vport >= UNPRIVILEGED)
+            && let Some(service) = self.service_by_key(&address(FTP))
+        {
+            return Some(service);
         }
         if self.any_port_services > 0 { self.service_by_key(&address(0)) } else { None }
     }

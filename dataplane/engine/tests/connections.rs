@@ -1,0 +1,218 @@
+//! Connections over time: states, timeouts, counts, servers that go away, persistence, full tables.
+
+mod common;
+
+use common::{INSIDE, OUTSIDE, Rig, Setup, ip};
+use shunt_engine::Verdict;
+use shunt_engine::counters::Counter;
+use shunt_engine::tables::{ForwardingMethod, Persistence, SchedulerKind, ServerId};
+use shunt_wire::Flags;
+use shunt_wire::craft::Craft;
+use std::collections::HashSet;
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
+fn between(src: &str, dst: &str) -> Craft {
+    Craft::between(ip(src), ip(dst)).unwrap()
+}
+
+fn request(cport: u16, flags: Flags) -> Craft {
+    between("192.0.2.9", "10.0.1.100").tcp(cport, 80, flags)
+}
+
+fn reply(cport: u16, flags: Flags) -> Craft {
+    between("10.0.2.11", "192.0.2.9").tcp(8080, cport, flags)
+}
+
+fn states(rig: &Rig) -> Vec<(&'static str, u64)> {
+    rig.connections().iter().map(|info| (info.state, info.expires_ms / 1000)).collect()
+}
+
+#[test]
+fn a_nat_connection_lives_as_in_the_kernel() {
+    let mut rig = Rig::new(&[Setup::new(TCP, "10.0.1.100", ForwardingMethod::Nat, &["10.0.2.11"])]);
+    let server = ServerId(0);
+    rig.outside(request(40_000, Flags::SYN));
+    assert_eq!(states(&rig), [("SYN_RECV", 60)]);
+    assert_eq!((rig.boards.active(server), rig.boards.total(server)), (1, 1));
+    rig.inside(reply(40_000, Flags::SYN | Flags::ACK));
+    rig.outside(request(40_000, Flags::ACK));
+    assert_eq!(states(&rig), [("ESTABLISHED", 900)]);
+    rig.outside(request(40_000, Flags::FIN | Flags::ACK));
+    assert_eq!(states(&rig), [("CLOSE_WAIT", 60)]);
+    assert_eq!((rig.boards.active(server), rig.boards.total(server)), (0, 1));
+    rig.inside(reply(40_000, Flags::FIN | Flags::ACK));
+    assert_eq!(states(&rig), [("TIME_WAIT", 120)]);
+    rig.wait(119);
+    assert_eq!(states(&rig), [("TIME_WAIT", 1)]);
+    rig.wait(2);
+    assert_eq!((states(&rig), rig.boards.total(server)), (vec![], 0));
+    assert_eq!((rig.counter(Counter::NewConnections), rig.counter(Counter::ExpiredConnections)), (1, 1));
+}
+
+#[test]
+fn traffic_keeps_a_connection_alive_and_silence_ends_it() {
+    let mut rig = Rig::new(&[Setup::new(UDP, "10.0.1.100", ForwardingMethod::DirectRouting, &["10.0.2.11"])]);
+    for _ in 0..5 {
+        rig.outside(between("192.0.2.9", "10.0.1.100").udp(9, 80));
+        rig.wait(299);
+        assert_eq!(states(&rig), [("UDP", 1)]);
+    }
+    rig.wait(2);
+    assert!(states(&rig).is_empty());
+}
+
+#[test]
+fn a_syn_reuses_a_closed_connection() {
+    let setup = Setup::new(TCP, "10.0.1.100", ForwardingMethod::Nat, &["10.0.2.11", "10.0.2.12"]);
+    let mut rig = Rig::new(&[setup]);
+    let first = rig.outside(request(40_000, Flags::SYN)).sent(INSIDE).dst;
+    rig.outside(request(40_000, Flags::ACK));
+    assert_eq!(
+        rig.outside(request(40_000, Flags::SYN)).sent(INSIDE).dst,
+        first,
+        "not while it is established"
+    );
+    rig.inside(between(&first.to_string(), "192.0.2.9").tcp(8080, 40_000, Flags::RST));
+    assert_eq!(states(&rig), [("CLOSE", 10)]);
+    assert_ne!(rig.outside(request(40_000, Flags::SYN)).sent(INSIDE).dst, first, "scheduled anew");
+    assert_eq!(states(&rig), [("SYN_RECV", 60)]);
+}
+
+#[test]
+fn a_deleted_server_keeps_its_connections_waiting() {
+    let mut rig = Rig::new(&[Setup::new(TCP, "10.0.1.100", ForwardingMethod::Nat, &["10.0.2.11"])]);
+    rig.outside(request(40_000, Flags::SYN));
+    rig.change_server(0, |server| server.available = false);
+    assert_eq!(rig.outside(request(40_000, Flags::ACK)).verdict, Verdict::Drop(Counter::ServerGone));
+    assert_eq!(rig.inside(reply(40_000, Flags::SYN | Flags::ACK)).sent(OUTSIDE).src, ip("10.0.1.100"));
+    rig.change_server(0, |server| server.available = true);
+    assert_eq!(rig.outside(request(40_000, Flags::ACK)).sent(INSIDE).dst, ip("10.0.2.11"));
+}
+
+fn from(client: &str, cport: u16) -> Craft {
+    between(client, "10.0.1.100").tcp(cport, 80, Flags::SYN)
+}
+
+#[test]
+fn persistence_holds_for_the_network_until_it_runs_out() {
+    let persistence = Some(Persistence { timeout_s: 100, netmask: 0xffff_ff00 });
+    let setup = Setup::new(TCP, "10.0.1.100", ForwardingMethod::Nat, &["10.0.2.11", "10.0.2.12"]);
+    let mut rig = Rig::new(&[Setup { persistence, ..setup }]);
+    let first = rig.outside(from("192.0.2.9", 1)).sent(INSIDE).dst;
+    for n in 10..20 {
+        let same = rig.outside(from(&format!("192.0.2.{n}"), n)).sent(INSIDE).dst;
+        assert_eq!(same, first);
+    }
+    assert_ne!(rig.outside(from("198.51.100.1", 1)).sent(INSIDE).dst, first);
+    assert_eq!(rig.boards.sum(ServerId(0), |counts| &counts.persistent), 1);
+    let templates: Vec<_> = rig.connections().into_iter().filter(|info| info.flags & 0x1000 != 0).collect();
+    assert_eq!(templates.len(), 2);
+    assert!(
+        templates
+            .iter()
+            .all(|info| info.state == "NONE" && info.vaddr == ip("10.0.1.100") && info.cport == 0)
+    );
+    // SYN_RECV ends after 60 s, the templates 100 s after their last connection came.
+    rig.wait(110);
+    assert!(rig.connections().is_empty());
+    assert_eq!(rig.boards.sum(ServerId(0), |counts| &counts.persistent), 0);
+}
+
+/// A client's next connection may land on any worker.
+#[test]
+fn persistence_holds_across_workers() {
+    let persistence = Some(Persistence { timeout_s: 100, netmask: u32::MAX });
+    let servers = ["10.0.2.11", "10.0.2.12", "10.0.2.13"];
+    let setup =
+        Setup { persistence, ..Setup::new(TCP, "10.0.1.100", ForwardingMethod::DirectRouting, &servers) };
+    let mut rig = Rig::with_workers(&[setup], 3, 1024);
+    let outs: Vec<_> = (1000..1060).map(|cport| rig.outside(from("192.0.2.9", cport))).collect();
+    let workers: HashSet<usize> = outs.iter().map(|out| out.worker).collect();
+    assert_eq!(workers.len(), 3, "the connections are spread");
+    assert!(outs.iter().all(|out| out.dst_mac() == outs[0].dst_mac()), "and all go to one server");
+}
+
+#[test]
+fn one_packet_services_keep_nothing() {
+    let setup = Setup::new(UDP, "10.0.1.100", ForwardingMethod::Nat, &["10.0.2.11", "10.0.2.12"]);
+    let mut rig = Rig::new(&[Setup { one_packet: true, ..setup }]);
+    let servers: Vec<_> =
+        (0..4).map(|_| rig.outside(between("192.0.2.9", "10.0.1.100").udp(9, 80)).sent(INSIDE).dst).collect();
+    assert!(servers[0] != servers[1] && servers[0] == servers[2] && servers[1] == servers[3]);
+    assert!(rig.connections().is_empty());
+    let answer = rig.inside(between("10.0.2.11", "192.0.2.9").udp(8080, 9));
+    assert_eq!(answer.verdict, Verdict::Punt(INSIDE), "not translated");
+    assert_eq!(rig.boards.sum64(ServerId(0), |counts| &counts.conns), 2);
+}
+
+/// Half-open connections make room; established ones never do.
+#[test]
+fn a_flood_of_syns_leaves_established_connections_alone() {
+    let setup = Setup::new(TCP, "10.0.1.100", ForwardingMethod::Nat, &["10.0.2.11"]);
+    let mut rig = Rig::with_workers(&[setup], 1, 64);
+    for cport in 0..32 {
+        rig.outside(request(cport + 100, Flags::SYN));
+        rig.outside(request(cport + 100, Flags::ACK));
+    }
+    let mut refused = 0;
+    for n in 0..10_000u32 {
+        let client = format!("198.51.{}.{}", 100 + n / 5000, n % 250);
+        let out = rig.outside(between(&client, "10.0.1.100").tcp(1000 + (n / 250) as u16, 80, Flags::SYN));
+        match out.verdict {
+            Verdict::Transmit(_) => {}
+            Verdict::Drop(Counter::ConnTableFull) => refused += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(refused < 10_000);
+    for cport in 0..32 {
+        assert_eq!(rig.outside(request(cport + 100, Flags::ACK)).sent(INSIDE).dst, ip("10.0.2.11"));
+    }
+    assert_eq!(states(&rig).iter().filter(|(state, _)| *state == "ESTABLISHED").count(), 32);
+}
+
+#[test]
+fn a_full_table_still_serves_hashed_direct_routing() {
+    let servers = ["10.0.2.11", "10.0.2.12"];
+    let hashed = Setup::new(UDP, "10.0.1.100", ForwardingMethod::DirectRouting, &servers);
+    let nat = Setup::new(UDP, "10.0.1.101", ForwardingMethod::Nat, &["10.0.2.13"]);
+    let mut rig = Rig::with_workers(&[Setup { scheduler: SchedulerKind::Sh, ..hashed }, nat], 1, 8);
+    for cport in 0..8 {
+        rig.outside(between("192.0.2.9", "10.0.1.100").udp(cport + 1, 80));
+    }
+    let packet = || between("192.0.2.77", "10.0.1.100").udp(5, 80);
+    let first = rig.outside(packet());
+    first.sent(INSIDE);
+    assert_eq!(rig.outside(packet()).dst_mac(), first.dst_mac());
+    assert_eq!(rig.counter(Counter::Untracked), 2);
+    let nat = rig.outside(between("192.0.2.77", "10.0.1.101").udp(5, 80));
+    assert_eq!(nat.verdict, Verdict::Drop(Counter::ConnTableFull));
+}
+
+/// Any worker may receive any packet, requests and NAT replies alike: the owner decides.
+#[test]
+fn every_packet_reaches_the_worker_that_owns_its_flow() {
+    let setups = [
+        Setup::new(TCP, "10.0.1.100", ForwardingMethod::Nat, &["10.0.2.11"]),
+        Setup::new(TCP, "fd00:1::100", ForwardingMethod::Nat, &["fd00:2::11"]),
+    ];
+    for (client, vip, real) in
+        [("192.0.2.9", "10.0.1.100", "10.0.2.11"), ("2001:db8::9", "fd00:1::100", "fd00:2::11")]
+    {
+        let mut rig = Rig::with_workers(&setups, 4, 1024);
+        let mut owners = HashSet::new();
+        for cport in 1000..1100u16 {
+            let there =
+                between(client, vip).tcp(cport, 80, Flags::SYN).macs(common::ROUTER_MAC, common::OUTSIDE_MAC);
+            let back = between(real, client).tcp(8080, cport, Flags::SYN | Flags::ACK);
+            let back = back.macs(common::server_mac(0), common::INSIDE_MAC);
+            let owner = rig.pass_on(usize::from(cport) % 4, &there.heap_frame(OUTSIDE)).worker;
+            let out = rig.pass_on(usize::from(cport / 4) % 4, &back.heap_frame(INSIDE));
+            assert_eq!((out.worker, out.sent(OUTSIDE).sport), (owner, 80));
+            owners.insert(owner);
+        }
+        assert_eq!((owners.len(), rig.connections().len()), (4, 100));
+    }
+}
