@@ -24,9 +24,10 @@ fn serves(director: Director, family: Family, method: Method) {
     assert!(report.as_ref().is_ok_and(udp::Report::is_perfect), "{director}, UDP: {report:?}");
     assert_books_balance(&lab, &before);
     let workers = Workers::of(&lab);
-    assert_eq!(workers.0.len(), director.workers as usize);
-    for (index, worker) in workers.0.iter().enumerate() {
-        assert!(worker["new_connections"] > 0, "worker {index} owned no connection: {workers:?}");
+    assert_eq!(workers.count(), director.workers as usize);
+    for worker in 0..workers.count() {
+        let owned = workers.get(worker, "new_connections");
+        assert!(owned > 0, "worker {worker} owned no connection: {workers:?}");
     }
 }
 

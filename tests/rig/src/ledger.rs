@@ -3,83 +3,54 @@
 
 use crate::kernel;
 use crate::lab::Lab;
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// The counters of each worker, by name.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Workers(pub Vec<BTreeMap<String, i64>>);
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct Workers {
+    workers: Vec<BTreeMap<String, i64>>,
+}
 
 impl Workers {
     /// Asks shuntd.
+    ///
+    /// # Panics
+    /// If its answer is not what it should be.
     pub fn of(lab: &Lab) -> Workers {
-        Workers::parse(&lab.adm_ok("workers"))
+        let answer = lab.adm_ok("workers --json");
+        serde_json::from_str(&answer).unwrap_or_else(|error| panic!("`workers --json`: {error}: {answer}"))
     }
 
-    /// Reads what `shuntadm workers` prints: a block for each worker that begins with `worker N`, and in it rows of a
-    /// counter's name and its value.
-    pub fn parse(text: &str) -> Workers {
-        let mut workers = Vec::new();
-        for line in text.lines() {
-            let mut words = line.split_whitespace();
-            match (words.next(), words.next()) {
-                (Some("worker"), Some(_)) => workers.push(BTreeMap::new()),
-                (Some(name), Some(value)) => {
-                    if let (Some(worker), Ok(value)) = (workers.last_mut(), value.parse()) {
-                        worker.insert(name.to_owned(), value);
-                    }
-                }
-                _ => {}
-            }
-        }
-        Workers(workers)
+    /// How many workers there are.
+    pub fn count(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// A counter of one worker. `dropped` is the sum of all drops.
+    ///
+    /// # Panics
+    /// If there is no such counter.
+    pub fn get(&self, worker: usize, counter: &str) -> i64 {
+        let value = self.workers[worker].get(counter);
+        *value.unwrap_or_else(|| panic!("`shuntadm workers` does not say {counter}: {self:?}"))
     }
 
     /// A counter's sum over all workers.
     pub fn sum(&self, counter: &str) -> i64 {
-        self.0.iter().map(|worker| self.get(worker, counter)).sum()
+        (0..self.count()).map(|worker| self.get(worker, counter)).sum()
     }
 
-    /// Sources minus sinks of one worker: 0 when it balances.
+    /// Sources minus sinks of one worker, reckoned here: 0 when it balances.
     pub fn imbalance(&self, worker: usize) -> i64 {
-        let of = |counter: &str| self.get(&self.0[worker], counter);
-        let sources: i64 = SOURCES.iter().map(|counter| of(counter)).sum();
-        let sinks: i64 = SINKS.iter().chain(DROPS).map(|counter| of(counter)).sum();
-        sources - sinks
-    }
-
-    /// Packets dropped, by any worker and for any reason.
-    pub fn drops(&self) -> i64 {
-        DROPS.iter().map(|counter| self.sum(counter)).sum()
-    }
-
-    fn get(&self, worker: &BTreeMap<String, i64>, counter: &str) -> i64 {
-        *worker.get(counter).unwrap_or_else(|| panic!("`shuntadm workers` does not say {counter}: {self:?}"))
+        let sum = |counters: &[&str]| counters.iter().map(|counter| self.get(worker, counter)).sum::<i64>();
+        sum(&["received", "handed_in", "injected"])
+            - sum(&["transmitted", "handed_over", "punted", "dropped"])
     }
 }
-
-const SOURCES: &[&str] = &["received", "handed_in", "injected"];
-const SINKS: &[&str] = &["transmitted", "handed_over", "punted"];
-const DROPS: &[&str] = &[
-    "malformed",
-    "bad_checksum",
-    "no_real_server",
-    "server_gone",
-    "conn_table_full",
-    "ttl_exceeded",
-    "too_big",
-    "no_route",
-    "no_neighbour",
-    "headroom",
-    "fragment",
-    "drop_packet",
-    "tx_ring_full",
-    "hand_over_full",
-    "punt_full",
-    "no_twin",
-];
 
 /// Both sides of the books at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,7 +95,7 @@ impl Ledger {
 
     fn quiet_parts(&self) -> [i64; 5] {
         let sum = |counter| self.workers.sum(counter);
-        [self.wire_received, self.wire_transmitted, sum("received"), sum("transmitted"), self.workers.drops()]
+        [self.wire_received, self.wire_transmitted, sum("received"), sum("transmitted"), sum("dropped")]
     }
 
     /// Says what does not add up since `before`: packets that vanished between wire and worker, a worker whose sources
@@ -140,8 +111,8 @@ impl Ledger {
         compare("wire → received", self.wire_received - before.wire_received, change("received"));
         compare("transmitted → wire", change("transmitted"), self.wire_transmitted - before.wire_transmitted);
         compare("handed over → handed in", change("handed_over"), change("handed_in"));
-        compare("drops", self.workers.drops() - before.workers.drops(), 0);
-        for worker in 0..self.workers.0.len() {
+        compare("drops", self.workers.sum("dropped") - before.workers.sum("dropped"), 0);
+        for worker in 0..self.workers.count() {
             compare(&format!("imbalance of worker {worker}"), self.workers.imbalance(worker), 0);
         }
         complaints
@@ -151,7 +122,7 @@ impl Ledger {
 impl fmt::Display for Ledger {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "wire in {}, wire out {}", self.wire_received, self.wire_transmitted)?;
-        for (index, worker) in self.workers.0.iter().enumerate() {
+        for (index, worker) in self.workers.workers.iter().enumerate() {
             write!(formatter, "; worker {index}:")?;
             for (name, value) in worker.iter().filter(|(_, value)| **value != 0) {
                 write!(formatter, " {name} {value}")?;
