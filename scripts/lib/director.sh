@@ -63,7 +63,7 @@ director_start() {
         show_log "$dir/shuntd.log"
         return 1
     fi
-    [[ $device == tap ]] && _plug_taps "$lab"
+    if [[ $device == tap ]]; then _plug_taps "$lab"; fi
     director_addresses "$lab"
 }
 
