@@ -20,6 +20,7 @@ pub mod ip_protocol;
 pub mod ipv4;
 pub mod ipv6;
 mod mac;
+pub mod pcap;
 pub mod sctp;
 pub mod tcp;
 pub mod udp;
