@@ -14,12 +14,32 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 /// What is forwarded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Case {
+    /// Direct routing, established flows.
+    #[value(name = "dr")]
     DirectRouting,
+    /// IPIP.
     Tunnel,
+    /// NAT, requests.
     Nat,
+    /// NAT, replies.
+    #[value(name = "reply")]
     NatReply,
+    /// New flows only.
+    New,
+}
+
+impl Case {
+    pub fn name(self) -> &'static str {
+        match self {
+            Case::DirectRouting => "dr",
+            Case::Tunnel => "tunnel",
+            Case::Nat => "nat",
+            Case::NatReply => "reply",
+            Case::New => "new",
+        }
+    }
 }
 
 fn engine(max: u32) -> Engine {
@@ -98,7 +118,7 @@ pub fn floor(flows: u32) -> Box<dyn FnMut(u64) -> f64> {
 /// Nanoseconds per packet of established flows.
 pub fn measure(case: Case, flows: u32) -> Box<dyn FnMut(u64) -> f64> {
     let method = match case {
-        Case::DirectRouting => ForwardingMethod::DirectRouting,
+        Case::DirectRouting | Case::New => ForwardingMethod::DirectRouting,
         Case::Tunnel => ForwardingMethod::Tunnel,
         Case::Nat | Case::NatReply => ForwardingMethod::Nat,
     };
@@ -151,7 +171,7 @@ fn run(engine: &mut Engine, tables: &Tables, packets: &[[u8; 64]], total: u64) -
 }
 
 /// New flows per second into a table that they fill to three quarters.
-pub fn new_flows(_sizes: &[u32]) -> f64 {
+pub fn new_flows() -> f64 {
     const FLOWS: u32 = 1 << 20;
     let tables = tables(ForwardingMethod::DirectRouting, SchedulerKind::Wlc, 10);
     let packets: Vec<[u8; 64]> = (0..FLOWS).map(|n| udp(client(n), (VIP, 80))).collect();

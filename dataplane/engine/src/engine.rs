@@ -14,7 +14,6 @@ use crate::state::Timeouts;
 use crate::tables::{Family, Settings, Tables};
 use crate::tick::Tick;
 use crate::verdict::Verdict;
-use arrayvec::ArrayVec;
 use shunt_wire::Frame;
 
 /// Packets in a burst, at most: as many as an rx queue yields at once.
@@ -91,17 +90,24 @@ pub struct Engine {
     v6: ConnTable<u128>,
     core: Core,
     steer_first: bool,
+    /// The burst between the passes: kept, so that it need not be laid out anew for each.
+    stages: Box<[Staged; BURST]>,
     /// The shard of templates to be looked through next, and when.
     template_shard: usize,
     template_tick: Tick,
 }
 
 /// A packet between the passes.
+#[derive(Clone, Debug)]
 struct Staged {
     packet: Packet,
     probe: Probe,
     guess: Index,
     verdict: Option<Verdict>,
+}
+
+impl Staged {
+    const EMPTY: Staged = Staged { packet: Packet::EMPTY, probe: Probe::NOWHERE, guess: NIL, verdict: None };
 }
 
 impl Engine {
@@ -113,6 +119,7 @@ impl Engine {
         Engine {
             v4: ConnTable::new(config.max_ipv4, key, config.now),
             v6: ConnTable::new(config.max_ipv6, key, config.now),
+            stages: Box::new([Staged::EMPTY; BURST]),
             template_shard: usize::from(config.worker),
             template_tick: config.now,
             steer_first: config.workers > 1 && !config.hardware_steering,
@@ -146,75 +153,45 @@ impl Engine {
     ) {
         assert!(frames.len() <= BURST && frames.len() <= verdicts.len());
         self.core.observe(tables.settings());
-        let mut staged: ArrayVec<Staged, BURST> = ArrayVec::new();
-        for frame in frames.iter_mut() {
-            let packet = classify(tables, frame);
-            staged.push(Staged { packet, probe: Probe::default(), guess: NIL, verdict: None });
+        let Engine { v4, v6, core, stages, steer_first, .. } = self;
+        let staged = &mut stages[..frames.len()];
+        for (stage, frame) in staged.iter_mut().zip(frames.iter_mut()) {
+            classify(tables, frame, &mut stage.packet);
+            stage.verdict = None;
         }
-        if self.steer_first && origin == Origin::Wire {
-            for stage in &mut staged {
-                stage.verdict = self.core.hand_over(tables, &stage.packet);
+        if *steer_first && origin == Origin::Wire {
+            for stage in staged.iter_mut() {
+                stage.verdict = core.hand_over(tables, &stage.packet);
             }
         }
-        self.prefetch(&mut staged);
+        prefetch(v4, v6, staged);
         for ((stage, frame), verdict) in staged.iter().zip(frames.iter_mut()).zip(verdicts.iter_mut()) {
-            *verdict = match stage.verdict {
-                Some(verdict) => verdict,
-                None => self.decide(tables, now, origin, stage, frame),
+            if let Some(handed) = stage.verdict {
+                *verdict = handed;
+                continue;
+            }
+            let packet = &stage.packet;
+            *verdict = match (packet.kind, packet.family) {
+                (Kind::Flow | Kind::Error { .. }, Family::V4) => {
+                    Pass { table: v4, core, tables, now, origin }.packet(
+                        stage.probe,
+                        stage.guess,
+                        packet,
+                        frame,
+                    )
+                }
+                (Kind::Flow | Kind::Error { .. }, Family::V6) => {
+                    Pass { table: v6, core, tables, now, origin }.packet(
+                        stage.probe,
+                        stage.guess,
+                        packet,
+                        frame,
+                    )
+                }
+                (Kind::Fragment, _) => core.fragment(tables, packet, frame),
+                (Kind::Punt, _) => Verdict::Punt(frame.nic_port()),
+                (Kind::Drop(counter), _) => Verdict::Drop(counter),
             };
-        }
-    }
-
-    /// Two passes over the arrays: all buckets, then all connections, so that the cache misses of a burst overlap.
-    #[inline]
-    fn prefetch(&self, staged: &mut [Staged]) {
-        let flows = |stage: &&mut Staged| {
-            stage.verdict.is_none() && matches!(stage.packet.kind, Kind::Flow | Kind::Error { .. })
-        };
-        for stage in staged.iter_mut().filter(flows) {
-            stage.probe = match stage.packet.family {
-                Family::V4 => self.v4.probe(&stage.packet.tuple()),
-                Family::V6 => self.v6.probe(&stage.packet.tuple()),
-            };
-        }
-        for stage in staged.iter_mut().filter(flows) {
-            stage.guess = match stage.packet.family {
-                Family::V4 => self.v4.guess(stage.probe),
-                Family::V6 => self.v6.guess(stage.probe),
-            };
-        }
-    }
-
-    #[inline]
-    fn decide<F: Frame>(
-        &mut self,
-        tables: &Tables,
-        now: Tick,
-        origin: Origin,
-        stage: &Staged,
-        frame: &mut F,
-    ) -> Verdict {
-        let packet = &stage.packet;
-        match packet.kind {
-            Kind::Flow | Kind::Error { .. } => {}
-            Kind::Fragment => return self.core.fragment(tables, packet, frame),
-            Kind::Punt => return Verdict::Punt(frame.nic_port()),
-            Kind::Drop(counter) => return Verdict::Drop(counter),
-        }
-        let core = &mut self.core;
-        match packet.family {
-            Family::V4 => Pass { table: &mut self.v4, core, tables, now, origin }.packet(
-                stage.probe,
-                stage.guess,
-                packet,
-                frame,
-            ),
-            Family::V6 => Pass { table: &mut self.v6, core, tables, now, origin }.packet(
-                stage.probe,
-                stage.guess,
-                packet,
-                frame,
-            ),
         }
     }
 
@@ -270,6 +247,26 @@ impl Engine {
     #[must_use]
     pub fn counters(&self) -> &WorkerCounters {
         &self.core.counters
+    }
+}
+
+/// Two passes over the arrays: all buckets, then all connections, so that the cache misses of a burst overlap.
+#[inline]
+fn prefetch(v4: &ConnTable<u32>, v6: &ConnTable<u128>, staged: &mut [Staged]) {
+    let is_flow = |stage: &&mut Staged| {
+        stage.verdict.is_none() && matches!(stage.packet.kind, Kind::Flow | Kind::Error { .. })
+    };
+    for stage in staged.iter_mut().filter(is_flow) {
+        stage.probe = match stage.packet.family {
+            Family::V4 => v4.probe(&stage.packet.tuple()),
+            Family::V6 => v6.probe(&stage.packet.tuple()),
+        };
+    }
+    for stage in staged.iter_mut().filter(is_flow) {
+        stage.guess = match stage.packet.family {
+            Family::V4 => v4.guess(stage.probe),
+            Family::V6 => v6.guess(stage.probe),
+        };
     }
 }
 

@@ -72,22 +72,21 @@ pub struct Packet {
 }
 
 impl Packet {
-    fn of_kind(kind: Kind) -> Packet {
-        Packet {
-            kind,
-            nic_port: NicPortId(0),
-            family: Family::V4,
-            l3: 0,
-            l4: 0,
-            ip_len: 0,
-            protocol: 0,
-            signal: Signal::Nothing,
-            sport: 0,
-            dport: 0,
-            src: 0,
-            dst: 0,
-        }
-    }
+    /// A place for a packet to be classified into.
+    pub(crate) const EMPTY: Packet = Packet {
+        kind: Kind::Punt,
+        nic_port: NicPortId(0),
+        family: Family::V4,
+        l3: 0,
+        l4: 0,
+        ip_len: 0,
+        protocol: 0,
+        signal: Signal::Nothing,
+        sport: 0,
+        dport: 0,
+        src: 0,
+        dst: 0,
+    };
 
     /// The tuple in the type of its family.
     #[inline]
@@ -141,139 +140,142 @@ pub fn be16(bytes: &[u8], at: usize) -> Option<u16> {
     bytes.get(at..at + 2).map(|two| u16::from_be_bytes([two[0], two[1]]))
 }
 
+/// An IPv6 address at a place that is known to be there.
+fn be128(bytes: &[u8], at: usize) -> u128 {
+    u128::from_be_bytes(bytes[at..at + 16].try_into().unwrap_or_default())
+}
+
 #[inline]
 fn be32(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
-/// Parses a frame. Cuts off what lies behind the IP packet (Ethernet padding).
+/// Parses a frame into `packet`, field by field where it lies. Cuts off what lies behind the IP packet (padding).
 #[inline]
-pub fn classify<F: Frame>(tables: &Tables, frame: &mut F) -> Packet {
-    let bytes = frame.bytes();
-    let Some(header) = bytes.get(..ETHERNET_LEN) else {
-        return Packet::of_kind(Kind::Drop(Counter::Malformed));
-    };
-    // Packets for other hosts are none of our business (spec `connections.md` §2: PACKET_HOST only).
-    let mine =
-        tables.nic_ports().get(usize::from(frame.nic_port().0)).is_some_and(|info| info.mac.0 == header[..6]);
-    if !mine {
-        return Packet::of_kind(Kind::Punt);
-    }
-    let mut ethertype = u16::from_be_bytes([header[12], header[13]]);
-    let mut l3 = ETHERNET_LEN;
-    for _ in 0..2 {
-        if ethertype == ETHERTYPE_VLAN || ethertype == ETHERTYPE_QINQ {
-            let Some(inner) = be16(bytes, l3 + 2) else {
-                return Packet::of_kind(Kind::Drop(Counter::Malformed));
-            };
-            ethertype = inner;
-            l3 += VLAN_LEN;
-        }
-    }
-    let mut packet = match ethertype {
-        ETHERTYPE_IPV4 => ipv4(bytes, l3),
-        ETHERTYPE_IPV6 => ipv6(bytes, l3),
-        _ => return Packet::of_kind(Kind::Punt),
-    };
-    packet.nic_port = frame.nic_port();
+pub fn classify<F: Frame>(tables: &Tables, frame: &mut F, packet: &mut Packet) {
+    packet.ip_len = 0;
+    packet.kind = link_layer(tables, frame, packet);
     if packet.ip_len > 0 {
-        frame.truncate(l3 + usize::from(packet.ip_len));
+        frame.truncate(usize::from(packet.l3) + usize::from(packet.ip_len));
     }
-    packet
 }
 
-fn ipv4(bytes: &[u8], l3: usize) -> Packet {
-    let malformed = Packet::of_kind(Kind::Drop(Counter::Malformed));
-    let Some(header) = bytes.get(l3..l3 + IPV4_LEN) else { return malformed };
+#[inline]
+fn link_layer<F: Frame>(tables: &Tables, frame: &F, packet: &mut Packet) -> Kind {
+    let bytes = frame.bytes();
+    let Some(header) = bytes.first_chunk::<ETHERNET_LEN>() else { return Kind::Drop(Counter::Malformed) };
+    packet.nic_port = frame.nic_port();
+    // Packets for other hosts are none of our business (spec `connections.md` §2: PACKET_HOST only).
+    let Some(info) = tables.nic_ports().get(usize::from(packet.nic_port.0)) else { return Kind::Punt };
+    if header[..6] != info.mac.0 {
+        return Kind::Punt;
+    }
+    match u16::from_be_bytes([header[12], header[13]]) {
+        ETHERTYPE_IPV4 => ipv4(bytes, ETHERNET_LEN, packet),
+        ETHERTYPE_IPV6 => ipv6(bytes, ETHERNET_LEN, packet),
+        ETHERTYPE_VLAN | ETHERTYPE_QINQ => tagged(bytes, packet),
+        _ => Kind::Punt,
+    }
+}
+
+/// One tag, or two.
+fn tagged(bytes: &[u8], packet: &mut Packet) -> Kind {
+    let mut l3 = ETHERNET_LEN + VLAN_LEN;
+    let mut ethertype = be16(bytes, l3 - 2);
+    if ethertype == Some(ETHERTYPE_VLAN) {
+        l3 += VLAN_LEN;
+        ethertype = be16(bytes, l3 - 2);
+    }
+    match ethertype {
+        Some(ETHERTYPE_IPV4) => ipv4(bytes, l3, packet),
+        Some(ETHERTYPE_IPV6) => ipv6(bytes, l3, packet),
+        Some(_) => Kind::Punt,
+        None => Kind::Drop(Counter::Malformed),
+    }
+}
+
+#[inline]
+fn ipv4(bytes: &[u8], l3: usize, packet: &mut Packet) -> Kind {
+    let malformed = Kind::Drop(Counter::Malformed);
+    let Some(header) = bytes.get(l3..).and_then(|rest| rest.first_chunk::<IPV4_LEN>()) else {
+        return malformed;
+    };
     let header_len = usize::from(header[0] & 0x0f) * 4;
     let ip_len = usize::from(u16::from_be_bytes([header[2], header[3]]));
     if header[0] >> 4 != 4 || header_len < IPV4_LEN || ip_len < header_len || bytes.len() < l3 + ip_len {
         return malformed;
     }
-    if !shunt_wire::checksum::is_valid(&bytes[l3..l3 + header_len]) {
-        return Packet::of_kind(Kind::Drop(Counter::BadChecksum));
-    }
-    let mut packet = Packet {
-        kind: Kind::Flow,
-        family: Family::V4,
-        l3: l3 as u16,
-        l4: (l3 + header_len) as u16,
-        ip_len: ip_len as u16,
-        protocol: header[9],
-        src: u128::from(be32(header, 12)),
-        dst: u128::from(be32(header, 16)),
-        ..malformed
+    let sum_is_right = match header_len {
+        IPV4_LEN => plain_header_is_valid(header),
+        _ => shunt_wire::checksum::is_valid(&bytes[l3..l3 + header_len]),
     };
+    if !sum_is_right {
+        return Kind::Drop(Counter::BadChecksum);
+    }
+    packet.family = Family::V4;
+    packet.l3 = l3 as u16;
+    packet.l4 = (l3 + header_len) as u16;
+    packet.ip_len = ip_len as u16;
+    packet.protocol = header[9];
+    packet.src = u128::from(be32(header, 12));
+    packet.dst = u128::from(be32(header, 16));
     const MORE_OR_OFFSET: u16 = 0x3fff;
     if u16::from_be_bytes([header[6], header[7]]) & MORE_OR_OFFSET != 0 {
-        packet.kind = Kind::Fragment;
-        return packet;
+        return Kind::Fragment;
     }
     transport(&bytes[..l3 + ip_len], packet)
 }
 
-fn ipv6(bytes: &[u8], l3: usize) -> Packet {
-    let malformed = Packet::of_kind(Kind::Drop(Counter::Malformed));
-    let Some(header) = bytes.get(l3..l3 + IPV6_LEN) else { return malformed };
+/// The checksum of a header without options: its words add up to all ones. In either byte order (RFC 1071 §2 B).
+#[inline]
+fn plain_header_is_valid(header: &[u8; IPV4_LEN]) -> bool {
+    let (words, _) = header.as_chunks::<4>();
+    let sum: u64 = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
+    shunt_wire::checksum::fold(sum) == 0xffff
+}
+
+fn ipv6(bytes: &[u8], l3: usize, packet: &mut Packet) -> Kind {
+    let malformed = Kind::Drop(Counter::Malformed);
+    let Some(header) = bytes.get(l3..).and_then(|rest| rest.first_chunk::<IPV6_LEN>()) else {
+        return malformed;
+    };
     let ip_len = IPV6_LEN + usize::from(u16::from_be_bytes([header[4], header[5]]));
     if header[0] >> 4 != 6 || bytes.len() < l3 + ip_len || ip_len > usize::from(u16::MAX) {
         return malformed;
     }
     let bytes = &bytes[..l3 + ip_len];
-    let address = |at: usize| u128::from_be_bytes(header[at..at + 16].try_into().unwrap_or_default());
-    let mut packet = Packet {
-        kind: Kind::Flow,
-        family: Family::V6,
-        l3: l3 as u16,
-        ip_len: ip_len as u16,
-        src: address(8),
-        dst: address(24),
-        ..malformed
-    };
-    match shunt_wire::ext::walk(header[6], &bytes[l3 + IPV6_LEN..]) {
-        Ok(walk) => {
-            packet.protocol = walk.protocol;
-            packet.l4 = (l3 + IPV6_LEN + walk.offset) as u16;
-            // An "atomic fragment" is the whole packet (RFC 6946).
-            if walk.fragment.is_some_and(|fragment| fragment.offset != 0 || fragment.more) {
-                packet.kind = Kind::Fragment;
-                return packet;
-            }
-            transport(bytes, packet)
-        }
-        Err(_) => malformed,
+    let Ok(walk) = shunt_wire::ext::walk(header[6], &bytes[l3 + IPV6_LEN..]) else { return malformed };
+    packet.family = Family::V6;
+    packet.l3 = l3 as u16;
+    packet.l4 = (l3 + IPV6_LEN + walk.offset) as u16;
+    packet.ip_len = ip_len as u16;
+    packet.protocol = walk.protocol;
+    packet.src = be128(header, 8);
+    packet.dst = be128(header, 24);
+    // An "atomic fragment" is the whole packet (RFC 6946).
+    if walk.fragment.is_some_and(|fragment| !fragment.is_whole()) {
+        return Kind::Fragment;
     }
+    transport(bytes, packet)
 }
 
 /// Reads the ports, or the packet that an ICMP error quotes. `bytes` ends where the IP packet does.
 #[inline]
-fn transport(bytes: &[u8], mut packet: Packet) -> Packet {
-    let l4 = usize::from(packet.l4);
-    let rest = bytes.get(l4..).unwrap_or_default();
-    let needed = match packet.protocol {
-        protocol::TCP => 20,
-        protocol::UDP => 8,
+fn transport(bytes: &[u8], packet: &mut Packet) -> Kind {
+    let rest = bytes.get(usize::from(packet.l4)..).unwrap_or_default();
+    packet.signal = match packet.protocol {
+        protocol::TCP if rest.len() >= 20 => Signal::Tcp(rest[13]),
+        protocol::UDP if rest.len() >= 8 => Signal::Udp,
         // The common header and the first chunk's (spec `connections.md` §4.1).
-        protocol::SCTP => 16,
+        protocol::SCTP if rest.len() >= 16 => sctp_signal(rest),
+        protocol::TCP | protocol::UDP | protocol::SCTP => return Kind::Drop(Counter::Malformed),
         ICMP if packet.family == Family::V4 => return icmp_v4(bytes, packet),
         ICMPV6 if packet.family == Family::V6 => return icmp_v6(bytes, packet),
-        _ => {
-            packet.kind = Kind::Punt;
-            return packet;
-        }
+        _ => return Kind::Punt,
     };
-    if rest.len() < needed {
-        packet.kind = Kind::Drop(Counter::Malformed);
-        return packet;
-    }
     packet.sport = u16::from_be_bytes([rest[0], rest[1]]);
     packet.dport = u16::from_be_bytes([rest[2], rest[3]]);
-    packet.signal = match packet.protocol {
-        protocol::TCP => Signal::Tcp(rest[13]),
-        protocol::UDP => Signal::Udp,
-        _ => sctp_signal(rest),
-    };
-    packet
+    Kind::Flow
 }
 
 /// The event of the first SCTP chunk (RFC 9260 §3.2: type, flags, length; chunks are padded to 4 bytes).
@@ -293,71 +295,63 @@ fn sctp_signal(rest: &[u8]) -> Signal {
 /// Length of the ICMP header, which the quoted packet follows.
 const ICMP_LEN: usize = 8;
 
-fn icmp_v4(bytes: &[u8], mut packet: Packet) -> Packet {
+fn icmp_v4(bytes: &[u8], packet: &mut Packet) -> Kind {
     let l4 = usize::from(packet.l4);
-    let Some(header) = bytes.get(l4..l4 + ICMP_LEN) else {
-        packet.kind = Kind::Drop(Counter::Malformed);
-        return packet;
-    };
-    packet.kind = Kind::Punt;
+    let Some(header) = bytes.get(l4..l4 + ICMP_LEN) else { return Kind::Drop(Counter::Malformed) };
     // Unreachable, source quench, time exceeded (spec `connections.md` §11); others are not IPVS's business.
     if !matches!(header[0], 3 | 4 | 11) {
-        return packet;
+        return Kind::Punt;
     }
     let quoted_l3 = l4 + ICMP_LEN;
-    let Some(quoted) = bytes.get(quoted_l3..quoted_l3 + IPV4_LEN) else { return packet };
+    let Some(quoted) = bytes.get(quoted_l3..quoted_l3 + IPV4_LEN) else { return Kind::Punt };
     let header_len = usize::from(quoted[0] & 0x0f) * 4;
     const OFFSET: u16 = 0x1fff;
     let later_fragment = u16::from_be_bytes([quoted[6], quoted[7]]) & OFFSET != 0;
     if quoted[0] >> 4 != 4 || header_len < IPV4_LEN || later_fragment {
-        return packet;
+        return Kind::Punt;
     }
     let ends = (u128::from(be32(quoted, 12)), u128::from(be32(quoted, 16)));
     quoted_flow(bytes, packet, (quoted_l3, quoted_l3 + header_len), quoted[9], ends)
 }
 
-fn icmp_v6(bytes: &[u8], mut packet: Packet) -> Packet {
+fn icmp_v6(bytes: &[u8], packet: &mut Packet) -> Kind {
     let l4 = usize::from(packet.l4);
-    let Some(header) = bytes.get(l4..l4 + ICMP_LEN) else {
-        packet.kind = Kind::Drop(Counter::Malformed);
-        return packet;
-    };
-    packet.kind = Kind::Punt;
+    let Some(header) = bytes.get(l4..l4 + ICMP_LEN) else { return Kind::Drop(Counter::Malformed) };
     const FIRST_INFORMATIONAL: u8 = 128;
     if header[0] >= FIRST_INFORMATIONAL {
-        return packet;
+        return Kind::Punt;
     }
     let quoted_l3 = l4 + ICMP_LEN;
-    let Some(quoted) = bytes.get(quoted_l3..quoted_l3 + IPV6_LEN) else { return packet };
+    let Some(quoted) = bytes.get(quoted_l3..quoted_l3 + IPV6_LEN) else { return Kind::Punt };
     if quoted[0] >> 4 != 6 {
-        return packet;
+        return Kind::Punt;
     }
-    let Ok(walk) = shunt_wire::ext::walk(quoted[6], &bytes[quoted_l3 + IPV6_LEN..]) else { return packet };
+    let Ok(walk) = shunt_wire::ext::walk(quoted[6], &bytes[quoted_l3 + IPV6_LEN..]) else {
+        return Kind::Punt;
+    };
     if walk.fragment.is_some_and(|fragment| fragment.offset != 0) {
-        return packet;
+        return Kind::Punt;
     }
-    let address = |at: usize| u128::from_be_bytes(quoted[at..at + 16].try_into().unwrap_or_default());
     let offsets = (quoted_l3, quoted_l3 + IPV6_LEN + walk.offset);
-    quoted_flow(bytes, packet, offsets, walk.protocol, (address(8), address(24)))
+    quoted_flow(bytes, packet, offsets, walk.protocol, (be128(quoted, 8), be128(quoted, 24)))
 }
 
 /// Fills in the reversed tuple of a quoted packet, of which the first 8 bytes of the transport header are enough.
 fn quoted_flow(
     bytes: &[u8],
-    mut packet: Packet,
+    packet: &mut Packet,
     offsets: (usize, usize),
     quoted: u8,
     ends: (u128, u128),
-) -> Packet {
+) -> Kind {
     if !matches!(quoted, protocol::TCP | protocol::UDP | protocol::SCTP) {
-        return packet;
+        return Kind::Punt;
     }
     let (Some(sport), Some(dport)) = (be16(bytes, offsets.1), be16(bytes, offsets.1 + 2)) else {
-        return packet;
+        return Kind::Punt;
     };
-    packet.kind = Kind::Error { quoted_l3: offsets.0 as u16, quoted_l4: offsets.1 as u16 };
     packet.protocol = quoted;
     (packet.src, packet.dst) = (ends.1, ends.0);
     (packet.sport, packet.dport) = (dport, sport);
-    packet
+    Kind::Error { quoted_l3: offsets.0 as u16, quoted_l4: offsets.1 as u16 }
 }

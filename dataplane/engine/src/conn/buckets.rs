@@ -22,10 +22,15 @@ struct Bucket {
 const _: () = assert!(size_of::<Bucket>() == 64);
 
 /// Where a hash begins to look, and what it looks for.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Probe {
     bucket: u32,
     tag: u16,
+}
+
+impl Probe {
+    /// Not computed yet.
+    pub const NOWHERE: Probe = Probe { bucket: 0, tag: 0 };
 }
 
 /// All buckets.
