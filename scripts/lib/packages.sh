@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What the machine must have: distribution packages and a Rust toolchain. Sourced after output.sh.
+# What the machine must have: distribution packages and a Rust toolchain. Sourced after output.sh and cleanup.sh.
 
 # Packages by purpose. Debian 12 and newer, Ubuntu 22.04 and newer.
 packages_build=(build-essential pkg-config clang libclang-dev libdpdk-dev)
@@ -48,6 +48,7 @@ _without_starting_services() {
         "$@"
         return
     fi
+    undo rm -f "$policy"
     printf '#!/bin/sh\nexit 101\n' >"$policy"
     chmod 0755 "$policy"
     "$@"
