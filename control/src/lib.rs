@@ -6,5 +6,6 @@ pub mod config;
 pub mod dataplane;
 pub mod director;
 pub mod ipvsadm;
+pub mod mirror;
 pub mod protocol;
 pub mod server;

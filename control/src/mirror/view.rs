@@ -1,0 +1,258 @@
+//! The kernel's view, and static entries of the configuration, as the engine needs them.
+
+use super::kernel::{Address, Link, NeighbourKey, Neighbours, Route, Target, Topology};
+use super::prefixes::{Prefixes, host};
+use super::{MirrorPort, StaticWays};
+use ipnet::IpNet;
+use shunt_engine::tables::{Hop, NextHop, NicPortInfo, Routes};
+use shunt_wire::{MacAddr, NicPortId};
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+
+/// The kernel sends link-local packets by the interface that a program names; a director has no such programs.
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}
+
+/// Where a prefix leads.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    /// Through a twin, so by its NIC port.
+    Out {
+        out: Out,
+        gateway: Option<IpAddr>,
+        source: Option<IpAddr>,
+    },
+    /// As the configuration says.
+    Static(NextHop),
+    Local,
+    Unreachable,
+}
+
+/// One twin as a way out.
+#[derive(Clone, Copy, Debug)]
+struct Out {
+    interface: u32,
+    nic_port: NicPortId,
+    /// Bytes of IP packet.
+    mtu: u16,
+    src_mac: MacAddr,
+}
+
+impl Out {
+    fn via(self, dst_mac: MacAddr) -> Hop {
+        Hop::Via(NextHop { nic_port: self.nic_port, mtu: self.mtu, dst_mac, src_mac: self.src_mac })
+    }
+}
+
+/// All that the engine and the director learn from the mirror, at one moment.
+pub(super) struct View {
+    /// Ways to everywhere, neighbours folded in.
+    pub routes: Routes,
+    /// The director's own addresses.
+    pub local: HashSet<IpAddr>,
+    /// By NIC port.
+    pub nic_ports: Vec<NicPortInfo>,
+    /// Gateways of routes through twins.
+    pub gateways: HashSet<NeighbourKey>,
+    ways: Prefixes<Way>,
+    addresses: Vec<Address>,
+    /// Source addresses of the configuration by NIC port.
+    static_sources: Vec<(NicPortId, IpAddr)>,
+}
+
+impl View {
+    pub fn new(
+        ports: &[MirrorPort],
+        fixed: &StaticWays,
+        topology: &Topology,
+        neighbours: &Neighbours,
+    ) -> View {
+        let outs = outs(ports, &topology.links);
+        let mut view = View {
+            routes: Routes::default(),
+            local: topology.addresses.iter().map(|address| address.address).collect(),
+            nic_ports: Vec::new(),
+            gateways: HashSet::new(),
+            ways: ways(ports, fixed, topology, &outs),
+            addresses: topology.addresses.clone(),
+            static_sources: fixed.local.iter().map(|(address, nic_port)| (*nic_port, *address)).collect(),
+        };
+        view.local.extend(fixed.local.iter().map(|(address, _)| *address));
+        view.nic_ports = view.describe(ports, &topology.links);
+        view.fold(neighbours);
+        view
+    }
+
+    /// Makes the engine's table: every way, and a host route for each neighbour on a link.
+    fn fold(&mut self, neighbours: &Neighbours) {
+        for (prefix, way) in self.ways.iter() {
+            let hop = match way {
+                Way::Out { out, gateway: Some(gateway), .. } => {
+                    let key = (out.interface, *gateway);
+                    self.gateways.insert(key);
+                    neighbours.get(key).map_or(Hop::Unresolved, |mac| out.via(mac))
+                }
+                Way::Out { gateway: None, .. } => Hop::Unresolved,
+                Way::Static(next_hop) => Hop::Via(*next_hop),
+                Way::Local => Hop::Local,
+                Way::Unreachable => Hop::Unreachable,
+            };
+            self.routes.insert(prefix.addr(), prefix.prefix_len(), hop);
+        }
+        for ((interface, address), mac) in neighbours.iter() {
+            // A neighbour that its own route does not lead to (a stale one, or one that a more specific route hides)
+            // must not catch packets.
+            match self.ways.lookup(address) {
+                Some(Way::Out { out, gateway: None, .. })
+                    if out.interface == interface && !is_link_local(address) =>
+                {
+                    let prefix = host(address);
+                    self.routes.insert(address, prefix.prefix_len(), out.via(mac));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn describe(&self, ports: &[MirrorPort], links: &[Link]) -> Vec<NicPortInfo> {
+        let describe = |(index, port): (usize, &MirrorPort)| {
+            let link = twin_of(port, links);
+            let nic_port = NicPortId(index as u8);
+            let sources: Vec<IpAddr> = self.sources(link.map(|link| link.index), nic_port).collect();
+            NicPortInfo {
+                mac: port.mac,
+                mtu: link.map_or(port.mtu, |link| smaller(port.mtu, link.mtu)),
+                address_v4: sources.iter().find_map(|address| match address {
+                    IpAddr::V4(address) => Some(*address),
+                    IpAddr::V6(_) => None,
+                }),
+                address_v6: sources.iter().find_map(|address| match address {
+                    IpAddr::V4(_) => None,
+                    IpAddr::V6(address) => Some(*address),
+                }),
+            }
+        };
+        ports.iter().enumerate().map(describe).collect()
+    }
+
+    /// Addresses that may stand as source of packets that leave there, best first: those of the interface, those of the
+    /// configuration, then any other (the kernel also takes another interface's if this one has none).
+    fn sources(&self, interface: Option<u32>, nic_port: NicPortId) -> impl Iterator<Item = IpAddr> {
+        let fit = self.addresses.iter().filter(|address| address.is_source);
+        let (own, others): (Vec<_>, Vec<_>) = fit.partition(|address| Some(address.interface) == interface);
+        let (own_fixed, other_fixed): (Vec<_>, Vec<_>) =
+            self.static_sources.iter().partition(|(other, _)| *other == nic_port);
+        let learnt =
+            |list: Vec<&Address>| list.into_iter().map(|address| address.address).collect::<Vec<_>>();
+        let fixed = |list: Vec<&(NicPortId, IpAddr)>| list.into_iter().map(|(_, address)| *address).collect();
+        [learnt(own), fixed(own_fixed), learnt(others), fixed(other_fixed)].into_iter().flatten()
+    }
+
+    /// The hop towards `daddr`, and the source address that routing selects.
+    pub fn resolve(&self, daddr: IpAddr) -> (Hop, Option<IpAddr>) {
+        let hop = self.routes.lookup(daddr);
+        let source = match self.ways.lookup(daddr) {
+            Some(Way::Out { source: Some(source), .. }) => Some(*source),
+            Some(Way::Out { out, gateway, .. }) => {
+                self.source(Some(out.interface), out.nic_port, *gateway, daddr)
+            }
+            Some(Way::Static(next_hop)) => self.source(None, next_hop.nic_port, None, daddr),
+            Some(Way::Local | Way::Unreachable) | None => None,
+        };
+        (hop, source)
+    }
+
+    fn source(
+        &self,
+        interface: Option<u32>,
+        nic_port: NicPortId,
+        gateway: Option<IpAddr>,
+        daddr: IpAddr,
+    ) -> Option<IpAddr> {
+        let target = gateway.filter(|gateway| gateway.is_ipv4() == daddr.is_ipv4()).unwrap_or(daddr);
+        // The kernel prefers an address of the network that the packet is sent into.
+        let beside = self.addresses.iter().find(|address| {
+            address.is_source && Some(address.interface) == interface && net(address).contains(&target)
+        });
+        let any = || self.sources(interface, nic_port).find(|address| address.is_ipv4() == daddr.is_ipv4());
+        beside.map(|address| address.address).or_else(any)
+    }
+
+    /// The neighbour whose link-layer address packets for `daddr` need, if that is not fixed.
+    pub fn neighbour_of(&self, daddr: IpAddr) -> Option<NeighbourKey> {
+        match self.ways.lookup(daddr)? {
+            Way::Out { out, gateway, .. } => Some((out.interface, gateway.unwrap_or(daddr))),
+            _ => None,
+        }
+    }
+}
+
+fn net(address: &Address) -> IpNet {
+    IpNet::new(address.address, address.prefix_len).unwrap_or_else(|_| host(address.address))
+}
+
+fn smaller(mtu: u16, other: u32) -> u16 {
+    u16::try_from(other).map_or(mtu, |other| mtu.min(other))
+}
+
+fn twin_of<'a>(port: &MirrorPort, links: &'a [Link]) -> Option<&'a Link> {
+    links.iter().find(|link| Some(&link.name) == port.twin.as_ref())
+}
+
+fn outs(ports: &[MirrorPort], links: &[Link]) -> HashMap<u32, Out> {
+    let out = |(index, port): (usize, &MirrorPort)| {
+        let link = twin_of(port, links).filter(|link| link.up)?;
+        let nic_port = NicPortId(index as u8);
+        let mtu = smaller(port.mtu, link.mtu);
+        Some((link.index, Out { interface: link.index, nic_port, mtu, src_mac: port.mac }))
+    };
+    ports.iter().enumerate().filter_map(out).collect()
+}
+
+fn ways(
+    ports: &[MirrorPort],
+    fixed: &StaticWays,
+    topology: &Topology,
+    outs: &HashMap<u32, Out>,
+) -> Prefixes<Way> {
+    let mut ways = Prefixes::default();
+    // The kernel asks its local table first, then takes the lowest metric.
+    let mut routes: Vec<&Route> = topology.routes.iter().collect();
+    routes.sort_by_key(|route| (route.target != Target::Local, route.priority));
+    for route in routes {
+        if !ways.contains(&route.prefix) {
+            ways.insert(route.prefix, way(route, outs));
+        }
+    }
+    for (prefix, nic_port, dst_mac) in &fixed.next_hops {
+        if let Some(port) = ports.get(usize::from(nic_port.0)) {
+            let next_hop =
+                NextHop { nic_port: *nic_port, mtu: port.mtu, dst_mac: *dst_mac, src_mac: port.mac };
+            ways.insert(*prefix, Way::Static(next_hop));
+        }
+    }
+    let local = topology.addresses.iter().map(|address| address.address);
+    for address in local.chain(fixed.local.iter().map(|(address, _)| *address)) {
+        ways.insert(host(address), Way::Local);
+    }
+    ways
+}
+
+fn way(route: &Route, outs: &HashMap<u32, Out>) -> Way {
+    match route.target {
+        Target::Local => Way::Local,
+        Target::Reject => Way::Unreachable,
+        Target::Interface { index, gateway } => match outs.get(&index) {
+            Some(out) => {
+                let mtu = route.mtu.map_or(out.mtu, |mtu| smaller(out.mtu, mtu));
+                Way::Out { out: Out { mtu, ..*out }, gateway, source: route.source }
+            }
+            // The kernel could send there, the NIC ports cannot.
+            None => Way::Unreachable,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;
