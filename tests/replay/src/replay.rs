@@ -1,0 +1,143 @@
+//! Plays a case step by step and tells what differs.
+
+use crate::case::{Bytes, Case, Command, Sent, Step};
+use crate::machine::{Machine, Output};
+use crate::{rules, shell};
+use std::fmt;
+
+/// A difference between the recording and the replay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// Milliseconds since the start of the case.
+    pub at_ms: u64,
+    /// The step that showed it.
+    pub what: String,
+    /// What was recorded.
+    pub expected: String,
+    /// What came instead.
+    pub got: String,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Difference { at_ms, what, expected, got } = self;
+        write!(out, "[{}.{:03} s] {what}, expected {expected}, got {got}", at_ms / 1000, at_ms % 1000)
+    }
+}
+
+/// How a replay went.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// All differences, in order. Later ones often follow from the first.
+    pub differences: Vec<Difference>,
+    /// Commands without a counterpart, with the reason.
+    pub not_applicable: Vec<String>,
+}
+
+/// Seconds of a recording, which are exact to the millisecond.
+fn ms(seconds: f64) -> u64 {
+    (seconds * 1000.0).round().max(0.0) as u64
+}
+
+/// Plays a case on a fresh machine.
+#[must_use]
+pub fn replay(case: &Case) -> Report {
+    let mut player =
+        Player { machine: Machine::new(), report: Report::default(), waiting: Output::default() };
+    for step in &case.steps {
+        player.step(step);
+    }
+    player.report
+}
+
+struct Player {
+    machine: Machine,
+    report: Report,
+    /// What came out while time passed, and no step has claimed yet.
+    waiting: Output,
+}
+
+impl Player {
+    fn step(&mut self, step: &Step) {
+        match step {
+            Step::Cmd(command) => self.command(command),
+            Step::Rx { t, nic_port, frame, note, out } => {
+                self.receive(*t, nic_port, std::slice::from_ref(frame), note, out);
+            }
+            Step::Rxn { t, nic_port, frames, note, out } => self.receive(*t, nic_port, frames, note, out),
+            Step::Advance { t, s, out } => {
+                self.pass(ms(t + s));
+                let got = std::mem::take(&mut self.waiting);
+                self.frames(&format!("frames in {s} s"), out, &got);
+            }
+            Step::Note {} => {}
+        }
+    }
+
+    fn pass(&mut self, until_ms: u64) {
+        let output = self.machine.advance_to(until_ms);
+        self.waiting.sent.extend(output.sent);
+        self.waiting.dropped.extend(output.dropped);
+    }
+
+    fn receive(&mut self, t: f64, nic_port: &str, frames: &[Bytes], note: &str, expected: &[Sent]) {
+        self.pass(ms(t));
+        let Some(id) = self.machine.topology().nic_port(nic_port) else {
+            self.differs(
+                format!("a frame from {nic_port}"),
+                "a NIC port".to_owned(),
+                "none of this name".to_owned(),
+            );
+            return;
+        };
+        let frames: Vec<&[u8]> = frames.iter().map(|frame| &frame.0[..]).collect();
+        let output = self.machine.receive(id, &frames);
+        let mut got = std::mem::take(&mut self.waiting);
+        got.sent.extend(output.sent);
+        got.dropped.extend(output.dropped);
+        let note = if note.is_empty() { "no remark" } else { note };
+        self.frames(&format!("frame in {nic_port} ({note})"), expected, &got);
+    }
+
+    fn frames(&mut self, what: &str, expected: &[Sent], got: &Output) {
+        let topology = self.machine.topology().clone();
+        if let Some((expected, mut sent)) = rules::frames_differ(&topology, expected, &got.sent) {
+            if !got.dropped.is_empty() {
+                sent = format!("{sent} (dropped: {})", got.dropped.join(", "));
+            }
+            self.differs(what.to_owned(), expected, sent);
+        }
+    }
+
+    fn command(&mut self, command: &Command) {
+        self.pass(ms(command.t));
+        let waiting = std::mem::take(&mut self.waiting);
+        self.frames("frames before a command", &command.out, &waiting);
+        let answer = shell::run(&mut self.machine, &command.cmd, &command.stdin);
+        if !answer.not_applicable.is_empty() {
+            self.report.not_applicable.extend(answer.not_applicable);
+            return;
+        }
+        let what = |part: &str| format!("{part} of `{}'", command.cmd.trim());
+        if answer.status != command.rc {
+            let got = format!("{} {}", answer.status, answer.stderr.trim());
+            self.differs(what("status"), format!("{} {}", command.rc, command.stderr.trim()), got);
+            return;
+        }
+        if let Some((expected, got)) = rules::texts_differ(&command.stderr, &answer.stderr) {
+            self.differs(what("stderr"), expected, got);
+        }
+        let difference = match rules::lists_differ(&command.stdout, &answer.stdout) {
+            Some(difference) => difference,
+            None => rules::texts_differ(&command.stdout, &answer.stdout),
+        };
+        if let Some((expected, got)) = difference {
+            self.differs(what("output"), expected, got);
+        }
+    }
+
+    fn differs(&mut self, what: String, expected: String, got: String) {
+        let at_ms = self.machine.now_ms();
+        self.report.differences.push(Difference { at_ms, what, expected, got });
+    }
+}
