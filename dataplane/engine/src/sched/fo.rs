@@ -1,11 +1,11 @@
-//! `fo`: weighted failover (spec `scheduling.md` §12).
+//! `fo`: weighted failover (spec `scheduling.md` §12). All go to the heaviest server until it is overloaded or gone.
 
 use super::load::is_open;
+use super::ranking::Standing;
 use crate::board::Boards;
 use crate::tables::Candidate;
 
-/// The open server with the largest weight; of equals the first.
-pub fn pick<'a>(servers: &'a [Candidate], boards: &Boards) -> Option<&'a Candidate> {
-    // Of equals `max_by_key` takes the last: hence the reversed walk.
-    servers.iter().rev().filter(|server| is_open(boards, server)).max_by_key(|server| server.weight)
+/// By weight alone.
+pub fn standing(boards: &Boards, server: &Candidate) -> Standing {
+    if is_open(boards, server) { Standing { cost: 1, weight: server.weight } } else { Standing::OUT }
 }

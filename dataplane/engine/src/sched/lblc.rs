@@ -3,7 +3,6 @@
 
 use super::NewFlow;
 use super::locality::Localities;
-use super::wlc;
 use crate::board::Boards;
 use crate::tables::{Candidate, Service};
 
@@ -14,6 +13,7 @@ pub fn pick<'a>(
     boards: &Boards,
     flow: &NewFlow,
     localities: &mut Localities,
+    by_wlc: impl FnOnce() -> Option<&'a Candidate>,
 ) -> Option<&'a Candidate> {
     let servers = &service.servers[..];
     let entry = localities.find(service, flow.vaddr, flow.now);
@@ -24,7 +24,7 @@ pub fn pick<'a>(
     {
         return Some(server);
     }
-    let chosen = wlc::pick(servers, boards)?;
+    let chosen = by_wlc()?;
     match entry {
         Some(_) if remembered == Some(chosen.id) => {}
         Some(entry) => localities.replace(entry, flow.now, chosen.id, chosen.weight),

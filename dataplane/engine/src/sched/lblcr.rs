@@ -5,7 +5,6 @@ use super::NewFlow;
 use super::lblc::is_locally_overloaded;
 use super::load::{is_lighter, is_open, overhead};
 use super::locality::{EntryIndex, Localities};
-use super::wlc;
 use crate::board::Boards;
 use crate::tables::{Candidate, ServerId, Service};
 
@@ -15,10 +14,11 @@ pub fn pick<'a>(
     boards: &Boards,
     flow: &NewFlow,
     localities: &mut Localities,
+    by_wlc: impl FnOnce() -> Option<&'a Candidate>,
 ) -> Option<&'a Candidate> {
     let servers = &service.servers[..];
     let Some(entry) = localities.find(service, flow.vaddr, flow.now) else {
-        let chosen = wlc::pick(servers, boards)?;
+        let chosen = by_wlc()?;
         localities.insert(service, flow.vaddr, flow.now, chosen.id, chosen.weight);
         return Some(chosen);
     };
@@ -33,7 +33,7 @@ pub fn pick<'a>(
     if let Some(least) = least.filter(|least| !is_locally_overloaded(servers, boards, least)) {
         return Some(least);
     }
-    let chosen = wlc::pick(servers, boards)?;
+    let chosen = by_wlc()?;
     if localities.member_ids(entry).all(|id| id != chosen.id) {
         localities.join(entry, flow.now, chosen.id, chosen.weight);
     }

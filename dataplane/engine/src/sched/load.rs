@@ -1,4 +1,4 @@
-//! How busy servers are, and which of several is the least busy for its weight.
+//! How busy servers are.
 
 use crate::board::Boards;
 use crate::tables::{Candidate, ServerId};
@@ -20,20 +20,4 @@ pub fn overhead(boards: &Boards, id: ServerId) -> u64 {
 pub fn is_lighter(cost: u64, weight: i32, than_cost: u64, than_weight: i32) -> bool {
     // 128 bits, because a cost has up to 41 and a weight up to 31.
     i128::from(than_cost) * i128::from(weight) > i128::from(cost) * i128::from(than_weight)
-}
-
-/// Of the open servers the one with the least cost for its weight; of equals the first.
-pub fn lightest<'a>(
-    servers: &'a [Candidate],
-    boards: &Boards,
-    cost: impl Fn(&Boards, ServerId) -> u64,
-) -> Option<&'a Candidate> {
-    let mut best: Option<(&Candidate, u64)> = None;
-    for server in servers.iter().filter(|server| is_open(boards, server)) {
-        let cost = cost(boards, server.id);
-        if best.is_none_or(|(best, best_cost)| is_lighter(cost, server.weight, best_cost, best.weight)) {
-            best = Some((server, cost));
-        }
-    }
-    best.map(|(server, _)| server)
 }

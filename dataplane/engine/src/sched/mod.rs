@@ -16,6 +16,8 @@
 //! With one worker every sequence of picks is the kernel's, edits in between included, but for:
 //! * `twos`, which is random;
 //! * loads above 2³¹: here products do not overflow;
+//! * a change of load that the worker was not told of ([`Schedulers::load_changed`]) is seen a tick later in services of
+//!   64 servers and more;
 //! * a worker that made no pick for more than [`HISTORY`] edits of one `rr` or `wrr` service starts its round anew;
 //! * `lblc` and `lblcr` share one bounded pool of entries per worker. If it is full, a new destination is not
 //!   remembered (the kernel allocates). Their housekeeping runs in small steps, so entries may go some seconds later.
@@ -23,8 +25,8 @@
 //! With several workers, each owns the flows of some clients:
 //! * `sh`, `mh`, `dh`, `fo` depend on the packet and the list only: the same answer on every worker.
 //! * `lc`, `wlc`, `sed`, `nq`, `ovf`, `twos` read the load of the whole director from [`Boards`]. What another worker
-//!   counted a moment ago may not be visible yet, so two workers may choose the same server at the same instant; the next
-//!   pick sees both connections and evens it out.
+//!   counted a moment ago may not be visible yet (in services of 64 servers and more: for up to 1 ms), so two workers may
+//!   choose the same server at the same instant; later picks see both connections and even it out.
 //! * `rr` and `wrr`: each worker has its own position. Each worker's picks have exact shares over a cycle, so the sum is
 //!   off by less than one cycle per worker, however many flows there were: shares converge.
 //! * `lblc`, `lblcr`: each worker remembers destinations for its own flows. A destination may thus be served by as many
@@ -44,11 +46,13 @@ mod ovf;
 mod plan;
 mod position;
 mod random;
+mod ranking;
 mod rr;
 mod sed;
 mod service;
 mod sh;
 mod siphash;
+mod tournament;
 mod twos;
 mod wlc;
 mod wrr;
@@ -65,6 +69,7 @@ use locality::Localities;
 use position::Position;
 use random::Random;
 use std::net::IpAddr;
+use tournament::Tournaments;
 
 /// A new flow, as a scheduler sees it. For a flow derived from an ICMP error (spec `scheduling.md` §10) the client is
 /// where the quoted packet went to.
@@ -99,19 +104,37 @@ impl NewFlow {
 pub struct Schedulers {
     positions: Box<[Position]>,
     localities: Localities,
+    tournaments: Tournaments,
     random: Random,
 }
 
 impl Schedulers {
-    /// Memory for services with ids below `services_max` (24 bytes each, and 40 for `lblc` and `lblcr`), and for
+    /// Memory for services with ids below `services_max` (24 bytes each, and 24 for `lblc` and `lblcr`), and for
     /// `locality_entries` destinations that `lblc` and `lblcr` remember (100 bytes each). `seed` is for `twos`.
     #[must_use]
     pub fn new(services_max: usize, locality_entries: usize, seed: u64) -> Schedulers {
         Schedulers {
             positions: vec![Position::default(); services_max].into(),
             localities: Localities::new(services_max, locality_entries),
+            tournaments: Tournaments::default(),
             random: Random::new(seed),
         }
+    }
+
+    /// Also takes memory (48 bytes) for servers with ids below `servers_max`, so that `lc`, `wlc`, `sed`, `nq`, `fo` and
+    /// `ovf` need not look at all servers of a large service at each pick. Who uses it calls
+    /// [`Schedulers::load_changed`].
+    #[must_use]
+    pub fn with_servers_max(mut self, servers_max: usize) -> Schedulers {
+        self.tournaments = Tournaments::new(self.positions.len(), servers_max);
+        self
+    }
+
+    /// To be called after this worker changed the active or total count or the overload flag of a server. Cheap: the
+    /// change is looked at when the service is asked next. Without it picks are right to the millisecond only.
+    #[inline]
+    pub fn load_changed(&mut self, id: ServerId) {
+        self.tournaments.mark(id);
     }
 
     /// Chooses a server for a new flow, or none (spec `scheduling.md` §1, eligibility). Also none for services with ids
@@ -121,21 +144,30 @@ impl Schedulers {
         let chosen = match service.scheduler {
             SchedulerKind::Rr => rr::pick(servers, boards, self.position(service)?),
             SchedulerKind::Wrr => wrr::pick(servers, boards, service.plan.cycle(), self.position(service)?),
-            SchedulerKind::Lc => lc::pick(servers, boards),
-            SchedulerKind::Wlc => wlc::pick(servers, boards),
-            SchedulerKind::Lblc => lblc::pick(service, boards, flow, &mut self.localities),
-            SchedulerKind::Lblcr => lblcr::pick(service, boards, flow, &mut self.localities),
+            SchedulerKind::Lc => self.tournaments.pick(service, boards, flow.now, lc::standing),
+            SchedulerKind::Wlc => self.tournaments.pick(service, boards, flow.now, wlc::standing),
+            SchedulerKind::Lblc => {
+                let by_wlc = || self.tournaments.pick(service, boards, flow.now, wlc::standing);
+                lblc::pick(service, boards, flow, &mut self.localities, by_wlc)
+            }
+            SchedulerKind::Lblcr => {
+                let by_wlc = || self.tournaments.pick(service, boards, flow.now, wlc::standing);
+                lblcr::pick(service, boards, flow, &mut self.localities, by_wlc)
+            }
             SchedulerKind::Dh => dh::pick(service, boards, flow),
             SchedulerKind::Sh => sh::pick(service, boards, flow),
-            SchedulerKind::Sed => sed::pick(servers, boards),
-            SchedulerKind::Nq => nq::pick(servers, boards),
-            SchedulerKind::Fo => fo::pick(servers, boards),
-            SchedulerKind::Ovf => ovf::pick(servers, boards),
+            SchedulerKind::Sed => self.tournaments.pick(service, boards, flow.now, sed::standing),
+            SchedulerKind::Nq => self.tournaments.pick(service, boards, flow.now, nq::standing),
+            SchedulerKind::Fo => self.tournaments.pick(service, boards, flow.now, fo::standing),
+            SchedulerKind::Ovf => self.tournaments.pick(service, boards, flow.now, ovf::standing),
             SchedulerKind::Mh => mh::pick(service, boards, flow),
             SchedulerKind::Twos => twos::pick(servers, boards, &mut self.random),
             SchedulerKind::None => None,
         };
-        chosen.map(|server| server.id)
+        let id = chosen?.id;
+        // The caller is about to count a connection there.
+        self.load_changed(id);
+        Some(id)
     }
 
     /// Ages the caches of `lblc` and `lblcr`. To be called about once a second; each call does a bounded piece of work

@@ -1,17 +1,14 @@
-//! `ovf`: weighted overflow (spec `scheduling.md` §13).
+//! `ovf`: weighted overflow (spec `scheduling.md` §13). A server of weight w takes w + 1 active connections; then the
+//! next one gets them.
 
-use super::load::is_open;
+use super::fo;
+use super::ranking::Standing;
 use crate::board::Boards;
 use crate::tables::Candidate;
 
-/// Of the open servers with no more active connections than their weight, the one with the largest weight; of equals the
-/// first. So a server of weight w takes w + 1 connections.
-pub fn pick<'a>(servers: &'a [Candidate], boards: &Boards) -> Option<&'a Candidate> {
-    let has_room = |server: &Candidate| i64::from(boards.active(server.id)) <= i64::from(server.weight);
-    // Of equals `max_by_key` takes the last: hence the reversed walk.
-    servers
-        .iter()
-        .rev()
-        .filter(|server| is_open(boards, server) && has_room(server))
-        .max_by_key(|server| server.weight)
+/// By weight alone, but only while there are no more active connections than the weight says.
+pub fn standing(boards: &Boards, server: &Candidate) -> Standing {
+    let standing = fo::standing(boards, server);
+    let has_room = || i64::from(boards.active(server.id)) <= i64::from(server.weight);
+    if standing != Standing::OUT && has_room() { standing } else { Standing::OUT }
 }

@@ -35,8 +35,12 @@ pub enum Edit {
     Cycle(Cycle),
 }
 
-/// Names initialisations of schedulers; 0 is the default plan's. Only control draws from it.
-static NEXT_EPOCH: AtomicU64 = AtomicU64::new(1);
+/// Names plans; 0 is the default one. Only control draws from it.
+static NEXT_SERIAL: AtomicU64 = AtomicU64::new(1);
+
+fn next_serial() -> u64 {
+    NEXT_SERIAL.fetch_add(1, Relaxed)
+}
 
 /// What a scheduler needs beyond the server list. The default is the plan of a service without servers.
 ///
@@ -46,6 +50,9 @@ static NEXT_EPOCH: AtomicU64 = AtomicU64::new(1);
 pub struct SchedulerPlan {
     kind: SchedulerKind,
     family: Family,
+    /// Names this plan, and no other.
+    serial: u64,
+    /// The serial of the plan with which the scheduler was initialised.
     epoch: u64,
     /// Number of edits since the epoch began that matter to positions. Wraps.
     version: u32,
@@ -65,6 +72,7 @@ impl Default for SchedulerPlan {
         SchedulerPlan {
             kind: SchedulerKind::None,
             family: Family::V4,
+            serial: 0,
             epoch: 0,
             version: 0,
             history: Arc::default(),
@@ -86,8 +94,8 @@ impl SchedulerPlan {
         family: Family,
         servers: &[Candidate],
     ) -> Result<SchedulerPlan, TooManyServers> {
-        let epoch = NEXT_EPOCH.fetch_add(1, Relaxed);
-        let mut plan = SchedulerPlan { kind, family, epoch, ..SchedulerPlan::default() };
+        let serial = next_serial();
+        let mut plan = SchedulerPlan { kind, family, serial, epoch: serial, ..SchedulerPlan::default() };
         match kind {
             SchedulerKind::Wrr => {
                 plan.cycle = Cycle::of(servers);
@@ -105,7 +113,7 @@ impl SchedulerPlan {
     /// The plan after a server was put at the head of the list; `servers` is the list now.
     #[must_use]
     pub fn added(&self, servers: &[Candidate]) -> SchedulerPlan {
-        let mut plan = self.clone();
+        let mut plan = SchedulerPlan { serial: next_serial(), ..self.clone() };
         match self.kind {
             SchedulerKind::Rr => plan.note(Edit::Added),
             SchedulerKind::Dh => plan.cells = dh::table(servers),
@@ -118,7 +126,7 @@ impl SchedulerPlan {
     /// The plan after the server at `place` (0 = first) was taken out; `servers` is the list now.
     #[must_use]
     pub fn removed(&self, servers: &[Candidate], place: usize) -> SchedulerPlan {
-        let mut plan = self.clone();
+        let mut plan = SchedulerPlan { serial: next_serial(), ..self.clone() };
         match self.kind {
             SchedulerKind::Rr => plan.note(Edit::Removed { place: place as u32 }),
             SchedulerKind::Dh => plan.cells = dh::table(servers),
@@ -131,7 +139,7 @@ impl SchedulerPlan {
     /// The plan after a server was edited, in whatever respect; `servers` is the list now.
     #[must_use]
     pub fn edited(&self, servers: &[Candidate]) -> SchedulerPlan {
-        let mut plan = self.clone();
+        let mut plan = SchedulerPlan { serial: next_serial(), ..self.clone() };
         plan.refresh(servers);
         plan
     }
@@ -181,6 +189,10 @@ impl SchedulerPlan {
     #[must_use]
     pub fn kind(&self) -> SchedulerKind {
         self.kind
+    }
+
+    pub(super) fn serial(&self) -> u64 {
+        self.serial
     }
 
     pub(super) fn epoch(&self) -> u64 {

@@ -1,15 +1,14 @@
-//! `sed`: the shortest expected delay (spec `scheduling.md` §6).
+//! `sed`: the shortest expected delay (spec `scheduling.md` §6). Inactive connections do not count.
 
-use super::load::lightest;
+use super::load::is_open;
+use super::ranking::Standing;
 use crate::board::Boards;
-use crate::tables::{Candidate, ServerId};
+use crate::tables::Candidate;
 
-/// The delay to be expected by one more connection, before it is divided by the weight. Inactive ones do not count.
-pub fn delay(boards: &Boards, id: ServerId) -> u64 {
-    u64::from(boards.active(id)) + 1
-}
-
-/// The open server with the shortest delay for its weight; of equals the first.
-pub fn pick<'a>(servers: &'a [Candidate], boards: &Boards) -> Option<&'a Candidate> {
-    lightest(servers, boards, delay)
+/// By the delay that one more connection would see.
+pub fn standing(boards: &Boards, server: &Candidate) -> Standing {
+    if !is_open(boards, server) {
+        return Standing::OUT;
+    }
+    Standing { cost: u64::from(boards.active(server.id)) + 1, weight: server.weight }
 }

@@ -1,10 +1,14 @@
 //! `wlc`: the least connections for the weight (spec `scheduling.md` §5).
 
-use super::load::{lightest, overhead};
+use super::load::{is_open, overhead};
+use super::ranking::Standing;
 use crate::board::Boards;
 use crate::tables::Candidate;
 
-/// The open server with the least overhead for its weight; of equals the first.
-pub fn pick<'a>(servers: &'a [Candidate], boards: &Boards) -> Option<&'a Candidate> {
-    lightest(servers, boards, overhead)
+/// By overhead for the weight.
+pub fn standing(boards: &Boards, server: &Candidate) -> Standing {
+    if !is_open(boards, server) {
+        return Standing::OUT;
+    }
+    Standing { cost: overhead(boards, server.id), weight: server.weight }
 }

@@ -57,7 +57,7 @@ impl Director {
         Director {
             service: service(family, kind, ServiceFlags::default()),
             boards: Boards::new(1, SERVERS_MAX),
-            schedulers: Schedulers::new(8, 4096, 1),
+            schedulers: Schedulers::new(8, 4096, 1).with_servers_max(SERVERS_MAX),
             protocol: TCP,
             now: Tick(1_000_000),
             records: vec![Record::default(); SERVERS_MAX],
@@ -125,10 +125,12 @@ impl Director {
     pub fn load(&mut self, n: u32, active: u32, inactive: u32) {
         self.counts(ServerId(n)).active.store(active, Relaxed);
         self.counts(ServerId(n)).total.store(active + inactive, Relaxed);
+        self.schedulers.load_changed(ServerId(n));
     }
 
     pub fn overload(&mut self, n: u32, overloaded: bool) {
         self.boards.set_overloaded(ServerId(n), overloaded);
+        self.schedulers.load_changed(ServerId(n));
     }
 
     fn lower(&self, id: ServerId) -> u32 {
@@ -182,6 +184,7 @@ impl Director {
         let conn = self.conns[n].as_mut().expect("an open connection");
         assert!(std::mem::take(&mut conn.is_active));
         step(&self.boards.mine(conn.server).unwrap().active, -1);
+        self.schedulers.load_changed(conn.server);
     }
 
     /// The connection of the n-th pick ends.
@@ -195,5 +198,6 @@ impl Director {
         if record.upper > 0 && total + 1 == self.lower(conn.server) && total < record.upper {
             self.boards.set_overloaded(conn.server, false);
         }
+        self.schedulers.load_changed(conn.server);
     }
 }

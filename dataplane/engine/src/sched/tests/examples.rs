@@ -155,14 +155,14 @@ fn twos_draws_by_weight_and_takes_the_less_busy() {
 fn twos_spreads_by_weight_if_nobody_is_busy() {
     let mut director = Director::with(SchedulerKind::Twos, &[3, 2, 1]);
     director.protocol = 0;
-    let mut counts = [0; 3];
+    let mut counts = [0i32; 3];
     for _ in 0..70_000 {
         let chosen = director.ask([192, 0, 2, 9].into(), 1, [10, 0, 1, 100].into());
         counts[chosen.unwrap() as usize] += 1;
     }
     // Of 7 values 3 are A's, 2 are B's and 2 are C's. With equal loads the first draw wins.
     for (count, expected) in counts.into_iter().zip([30_000, 20_000, 20_000]) {
-        assert!((count - expected as i32).abs() < 600, "{counts:?}");
+        assert!((count - expected).abs() < 600, "{counts:?}");
     }
 }
 

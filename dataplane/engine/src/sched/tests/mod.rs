@@ -7,3 +7,4 @@ mod hashing;
 mod localities;
 mod properties;
 mod recordings;
+mod tournaments;

@@ -1,0 +1,137 @@
+//! Large services: the tree gives what a scan of the list gives.
+
+use super::director::{Director, service};
+use crate::board::Boards;
+use crate::sched::ranking::{Standing, best};
+use crate::sched::tournament::{SERVERS_MIN, Tournaments};
+use crate::sched::{Schedulers, fo, lc, nq, ovf, sed, wlc};
+use crate::tables::{Candidate, Family, SchedulerKind, ServerId, Service, ServiceFlags, ServiceId};
+use crate::tick::Tick;
+use bolero::TypeGenerator;
+
+type View = fn(&Boards, &Candidate) -> Standing;
+
+const VIEWS: [(SchedulerKind, View); 6] = [
+    (SchedulerKind::Lc, lc::standing),
+    (SchedulerKind::Wlc, wlc::standing),
+    (SchedulerKind::Sed, sed::standing),
+    (SchedulerKind::Nq, nq::standing),
+    (SchedulerKind::Fo, fo::standing),
+    (SchedulerKind::Ovf, ovf::standing),
+];
+
+#[derive(Clone, Copy, Debug, TypeGenerator)]
+enum Operation {
+    Pick,
+    Picks(#[generator(0..50)] usize),
+    Load(u8, #[generator(0..4)] u32, #[generator(0..4)] u32),
+    Overload(u8, bool),
+    Edit(u8, #[generator(0..4)] i32),
+    Delete(u8),
+    Add(#[generator(0..4)] i32),
+    /// Time passes, and other workers change loads that this one is not told of.
+    Tick(u8, #[generator(0..4)] u32),
+}
+
+fn run(kind: SchedulerKind, view: View, operations: &[Operation]) {
+    let count = SERVERS_MIN as u32 + 3;
+    let weights: Vec<i32> = (0..count).map(|n| n as i32 % 4).collect();
+    let mut director = Director::with(kind, &weights);
+    for &operation in operations {
+        let listed = |director: &Director, n: u8| {
+            let servers = &director.service.servers;
+            servers.get(usize::from(n) % servers.len().max(1)).map(|server| server.id.0)
+        };
+        match operation {
+            Operation::Pick | Operation::Picks(_) => {
+                let count = if let Operation::Picks(count) = operation { count } else { 1 };
+                for _ in 0..count {
+                    let expected =
+                        best(&director.service.servers, &director.boards, view).map(|server| server.id.0);
+                    assert_eq!(director.picks(1), [expected], "{kind:?}");
+                }
+            }
+            Operation::Load(n, active, inactive) => director.load(n.into(), active, inactive),
+            Operation::Overload(n, overloaded) => director.overload(n.into(), overloaded),
+            Operation::Edit(n, weight) => {
+                if let Some(n) = listed(&director, n) {
+                    director.edit(n, weight, 0, 0);
+                }
+            }
+            Operation::Delete(n) => {
+                if let Some(n) = listed(&director, n) {
+                    director.delete(n);
+                }
+            }
+            Operation::Add(weight) => {
+                let is_listed = |n| director.service.servers.iter().any(|server| server.id.0 == n);
+                if let Some(n) = (0..250).find(|&n| !is_listed(n)) {
+                    director.add(n, weight, 0, 0);
+                }
+            }
+            Operation::Tick(n, active) => {
+                let told = std::mem::replace(&mut director.schedulers, Schedulers::new(0, 0, 0));
+                director.load(n.into(), active, 0);
+                director.schedulers = told;
+                director.now.0 += 1;
+            }
+        }
+    }
+}
+
+#[test]
+fn the_tree_agrees_with_a_scan() {
+    bolero::check!().with_type::<Vec<Operation>>().for_each(|operations| {
+        for (kind, view) in VIEWS {
+            run(kind, view, operations);
+        }
+    });
+}
+
+#[test]
+fn a_change_that_nobody_told_of_is_seen_at_the_next_tick() {
+    let mut director = Director::with(SchedulerKind::Wlc, &[1; 70]);
+    assert_eq!(director.picks(2), [Some(69), Some(68)]);
+    let told = std::mem::replace(&mut director.schedulers, Schedulers::new(0, 0, 0));
+    director.load(69, 0, 0);
+    director.schedulers = told;
+    assert_eq!(director.picks(1), [Some(67)]);
+    director.now.0 += 1;
+    assert_eq!(director.picks(1), [Some(69)]);
+}
+
+/// A service of `count` servers from id `first` on.
+fn large(id: u32, first: u32, count: u32) -> Service {
+    let mut large = service(Family::V4, SchedulerKind::Wlc, ServiceFlags::default());
+    large.id = ServiceId(id);
+    for n in first..first + count {
+        let daddr = [10, 7, (n >> 8) as u8, n as u8].into();
+        large.link(Candidate { id: ServerId(n), weight: 1, last_weight: 1, daddr, dport: 80 });
+    }
+    large
+}
+
+#[test]
+fn a_full_arena_is_emptied_and_filled_again() {
+    let boards = Boards::new(1, 500);
+    // Room for 1,000 leaves: 128, 512 and 128 fit, another 512 does not.
+    let mut trees = Tournaments::new(4, 500);
+    for round in 0..10 {
+        let lists =
+            [(0, 0, 70), (1, 70, 300), (2, 370, 70), (1, 70, 257 + round), (1, 70, 65), (2, 370, 129)];
+        for (id, first, count) in lists {
+            let service = large(id, first, count);
+            let chosen = trees.pick(&service, &boards, Tick(round.into()), wlc::standing);
+            assert_eq!(chosen.map(|server| server.id.0), Some(first + count - 1));
+        }
+    }
+}
+
+#[test]
+fn a_service_larger_than_the_arena_is_scanned() {
+    let boards = Boards::new(1, 400);
+    let mut trees = Tournaments::new(4, 20);
+    let service = large(0, 0, 100);
+    trees.mark(ServerId(3));
+    assert_eq!(trees.pick(&service, &boards, Tick(0), wlc::standing).map(|server| server.id.0), Some(99));
+}
