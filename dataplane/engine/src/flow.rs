@@ -121,6 +121,7 @@ impl<'a, A: Address> Pass<'a, A> {
             let next = state::next(conn.state, way, signal, self.tables.settings().secure_tcp >= 2);
             if next != conn.state {
                 binding::enter(&self.core.boards, conn, next);
+                self.core.schedulers.load_changed(conn.server);
             }
             if conn.control != NIL && !conn.has(flag::PROVEN) && proves(signal, direction, next) {
                 conn.flags |= flag::PROVEN;
@@ -257,6 +258,7 @@ impl<'a, A: Address> Pass<'a, A> {
     pub(crate) fn discard(&mut self, index: Index) {
         let conn = self.table.remove(index);
         binding::unbind(&self.core.boards, self.tables, &conn);
+        self.core.schedulers.load_changed(conn.server);
         self.release_control(conn.control);
     }
 
@@ -265,6 +267,7 @@ impl<'a, A: Address> Pass<'a, A> {
         while let Some(index) = self.table.due(self.now, budget) {
             let conn = self.table.expired(index);
             binding::unbind(&self.core.boards, self.tables, &conn);
+            self.core.schedulers.load_changed(conn.server);
             self.release_control(conn.control);
             self.core.counters.add(Counter::ExpiredConnections, 1);
         }
