@@ -15,6 +15,7 @@ const LIBRARIES: [&str; 5] = ["rte_ethdev", "rte_mbuf", "rte_mempool", "rte_eal"
 const FUNCTIONS: &[&str] = &[
     "shim_.*",
     "rte_dev_probe",
+    "rte_dev_remove",
     "rte_eal_cleanup",
     "rte_eal_init",
     "rte_eth_allmulticast_enable",

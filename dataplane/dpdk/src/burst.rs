@@ -34,6 +34,12 @@ impl<const N: usize> Burst<N> {
         self.frames.try_push(frame).map_err(|full| full.element())
     }
 
+    /// Keeps the frames of which `keep` returns true, in order, and frees the others.
+    #[inline]
+    pub fn retain(&mut self, mut keep: impl FnMut(&mut Mbuf) -> bool) {
+        self.frames.retain(|frame| keep(frame));
+    }
+
     /// Takes all frames out, in order. Those that the iterator does not reach are freed.
     #[inline]
     pub fn drain(&mut self) -> impl Iterator<Item = Mbuf> + '_ {

@@ -197,6 +197,11 @@ impl Eal {
         free
     }
 
+    /// Gives a NIC port back, once it is closed: DPDK reuses ids.
+    pub(crate) fn release(&self, nic_port: u16) {
+        self.taken().nic_ports.retain(|&taken| taken != nic_port);
+    }
+
     /// Counts a new pool.
     pub(crate) fn count_pool(&self) -> Result<(), DpdkError> {
         let mut taken = self.taken();

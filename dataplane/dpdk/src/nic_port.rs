@@ -103,8 +103,15 @@ pub(crate) struct PortGuard {
     name: String,
     /// Queues refer to it; it must go after the port is closed. Fields drop after `Drop::drop`.
     pool: Option<Mempool>,
-    _eal: Eal,
+    /// The virtual device that was created for the port; null if it is a real one.
+    created: *mut dpdk_sys::rte_device,
+    eal: Eal,
 }
+
+// SAFETY: the pointer is used once, when the guard goes, and DPDK's device list has a lock of its own.
+unsafe impl Send for PortGuard {}
+// SAFETY: as above; shared references do not touch the pointer.
+unsafe impl Sync for PortGuard {}
 
 impl PortGuard {
     #[inline]
@@ -132,6 +139,11 @@ impl Drop for PortGuard {
         unsafe { dpdk_sys::rte_eth_dev_stop(self.port) };
         // SAFETY: the port is stopped and this is its only guard.
         unsafe { dpdk_sys::rte_eth_dev_close(self.port) };
+        self.eal.release(self.port);
+        if !self.created.is_null() {
+            // SAFETY: nobody else removes the device that we created; its port is closed.
+            unsafe { dpdk_sys::rte_dev_remove(self.created) };
+        }
     }
 }
 
@@ -215,12 +227,15 @@ impl NicPort {
         if !eal.claim(port) {
             return Err(DpdkError::foreseen(PROBE, format!("device {name} is used by two NIC ports")));
         }
-        let guard = PortGuard { port, name, pool: None, _eal: eal.clone() };
+        let mut guard = PortGuard { port, name, pool: None, created: std::ptr::null_mut(), eal: eal.clone() };
         // SAFETY: all zeros is a valid value of this plain struct.
         let mut info: rte_eth_dev_info = unsafe { std::mem::zeroed() };
         // SAFETY: fills `info`.
         let code = unsafe { dpdk_sys::rte_eth_dev_info_get(port, &mut info) };
         guard.fail("rte_eth_dev_info_get", code, "does not tell what it can do")?;
+        if !is_pci {
+            guard.created = info.device;
+        }
         Ok(NicPort { guard, nic_port, info })
     }
 
@@ -279,7 +294,7 @@ impl NicPort {
             Err(error) => return Err(error),
         };
         let descriptors = self.set_up_queues(rx_queues, tx_queues, config, pool)?;
-        self.set_addresses(config)?;
+        let mac = self.set_address(config)?;
         // SAFETY: the port is configured and all its queues are set up.
         let code = unsafe { dpdk_sys::rte_eth_dev_start(self.guard.port) };
         self.guard.fail("rte_eth_dev_start", code, "cannot be started")?;
@@ -288,7 +303,12 @@ impl NicPort {
         // SAFETY: the port exists.
         unsafe { dpdk_sys::rte_eth_allmulticast_enable(self.guard.port) };
         let rss = rss.map(|report| RssReport { reta_len: self.deal_reta(rx_queues), ..report });
-        self.running(capabilities, mtu, rss, descriptors, (rx_queues, tx_queues), pool)
+        let queues = (rx_queues, tx_queues);
+        let guard = Arc::new(self.guard);
+        let nic_port = self.nic_port;
+        let (rx, tx) = make_queues(&guard, nic_port, queues, pool);
+        let nic_port = RunningNicPort { guard, nic_port, capabilities, mac, mtu, descriptors, rss };
+        Ok(Started { nic_port, rx, tx })
     }
 
     fn configure(
@@ -302,17 +322,19 @@ impl NicPort {
         conf.rxmode.mtu =
             u32::from(config.mtu.clamp(self.info.min_mtu, self.mtu_max().max(self.info.min_mtu)));
         let fast_free = dpdk_sys::SHIM_TX_OFFLOAD_MBUF_FAST_FREE;
-        if self.info.tx_offload_capa & fast_free != 0 && self.guard._eal.keep_one_pool() {
+        if self.info.tx_offload_capa & fast_free != 0 && self.guard.eal.keep_one_pool() {
             conf.txmode.offloads |= fast_free;
         }
         let mut key = config.rss_key;
         let rss = rss::choose(self.info.flow_type_rss_offloads, config.rss_side).filter(|_| rx_queues > 1);
+        let mut our_key = false;
         if let Some((types, _)) = rss {
             conf.rxmode.mq_mode = dpdk_sys::SHIM_MQ_RX_RSS as _;
             conf.rx_adv_conf.rss_conf.rss_hf = types;
             if let Some(key) = key.as_mut().filter(|key| usize::from(self.info.hash_key_size) == key.len()) {
                 conf.rx_adv_conf.rss_conf.rss_key = key.as_mut_ptr();
                 conf.rx_adv_conf.rss_conf.rss_key_len = key.len() as u8;
+                our_key = true;
             }
         }
         // SAFETY: the port is stopped; DPDK copies `conf`, and drivers copy the key.
@@ -320,7 +342,7 @@ impl NicPort {
         let hint =
             format!("does not accept {rx_queues} rx and {tx_queues} tx queues with MTU {}", config.mtu);
         self.guard.fail("rte_eth_dev_configure", code, &hint)?;
-        Ok(rss.map(|(types, side)| RssReport { types, side, reta_len: 0 }))
+        Ok(rss.map(|(types, side)| RssReport { types, side, our_key, reta_len: 0 }))
     }
 
     fn set_up_queues(
@@ -365,22 +387,24 @@ impl NicPort {
         Ok((rx_descriptors, tx_descriptors))
     }
 
-    fn set_addresses(&self, config: &NicPortConfig) -> Result<(), DpdkError> {
-        let Some(mac) = config.mac.filter(|&mac| self.guard.mac() != Ok(mac)) else { return Ok(()) };
-        let mut mac = rte_ether_addr { addr_bytes: mac.0 };
+    /// Returns the link-layer address in force.
+    fn set_address(&self, config: &NicPortConfig) -> Result<MacAddr, DpdkError> {
+        let own = self.guard.mac()?;
+        let Some(wanted) = config.mac.filter(|&mac| own != mac) else { return Ok(own) };
+        let mut mac = rte_ether_addr { addr_bytes: wanted.0 };
         // SAFETY: reads the address.
         let code = unsafe { dpdk_sys::rte_eth_dev_default_mac_addr_set(self.guard.port, &mut mac) };
         if code == -NOT_SUPPORTED {
             // The address can still be used if the port takes every frame.
             // SAFETY: the port exists.
             let code = unsafe { dpdk_sys::rte_eth_promiscuous_enable(self.guard.port) };
-            return self.guard.fail(
-                "rte_eth_promiscuous_enable",
-                code,
-                "cannot take another link-layer address",
-            );
+            let hint = "cannot take another link-layer address";
+            self.guard.fail("rte_eth_promiscuous_enable", code, hint)?;
+        } else {
+            let hint = "does not accept the link-layer address";
+            self.guard.fail("rte_eth_dev_default_mac_addr_set", code, hint)?;
         }
-        self.guard.fail("rte_eth_dev_default_mac_addr_set", code, "does not accept the link-layer address")
+        Ok(wanted)
     }
 
     /// Sets the MTU where the driver has it as a setting of its own, and returns what is in force.
@@ -422,34 +446,24 @@ impl NicPort {
             unsafe { dpdk_sys::rte_eth_dev_rss_reta_update(self.guard.port, groups.as_mut_ptr(), len) };
         if code == 0 { len } else { 0 }
     }
+}
 
-    fn running(
-        self,
-        capabilities: Capabilities,
-        mtu: u16,
-        rss: Option<RssReport>,
-        descriptors: (u16, u16),
-        queues: (u16, u16),
-        pool: &Mempool,
-    ) -> Result<Started, DpdkError> {
-        let mac = self.guard.mac()?;
-        let nic_port = self.nic_port;
-        let guard = Arc::new(self.guard);
-        let rx = (0..queues.0)
-            .map(|queue| RxQueue {
-                port: guard.clone(),
-                queue,
-                nic_port,
-                _pool: pool.clone(),
-                one_thread: PhantomData,
-            })
-            .collect();
-        let tx = (0..queues.1)
-            .map(|queue| TxQueue { port: guard.clone(), queue, nic_port, one_thread: PhantomData })
-            .collect();
-        let nic_port = RunningNicPort { guard, nic_port, capabilities, mac, mtu, descriptors, rss };
-        Ok(Started { nic_port, rx, tx })
-    }
+/// The queues of a started port: each once.
+fn make_queues(
+    guard: &Arc<PortGuard>,
+    nic_port: NicPortId,
+    (rx_queues, tx_queues): (u16, u16),
+    pool: &Mempool,
+) -> (Vec<RxQueue>, Vec<TxQueue>) {
+    let rx = |queue| RxQueue {
+        port: guard.clone(),
+        queue,
+        nic_port,
+        _pool: pool.clone(),
+        one_thread: PhantomData,
+    };
+    let tx = |queue| TxQueue { port: guard.clone(), queue, nic_port, one_thread: PhantomData };
+    ((0..rx_queues).map(rx).collect(), (0..tx_queues).map(tx).collect())
 }
 
 impl RunningNicPort {

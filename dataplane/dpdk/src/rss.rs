@@ -27,6 +27,8 @@ pub struct RssReport {
     pub(crate) types: u64,
     /// The covered side. [`RssSide::Both`] if the port cannot hash one side only.
     pub side: RssSide,
+    /// Is the key the one that was asked for?
+    pub our_key: bool,
     /// Entries of the redirection table, dealt out to the queues in turn; 0 if the port has none that we may set.
     pub reta_len: u16,
 }

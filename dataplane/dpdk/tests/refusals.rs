@@ -32,6 +32,9 @@ fn unknown_devices() {
         let pool = Mempool::create(&eal, "frames", 2047, 1500, None).unwrap();
         let mut started = nic_port.start(&NicPortConfig::default(), &pool).unwrap();
         assert_eq!(started.rx[0].burst(&mut Burst::<8>::new()), 8);
+        // A closed device can be opened again.
+        drop(started);
+        assert!(NicPort::open(&eal, "net_null0", NicPortId(1)).is_ok());
     });
 }
 

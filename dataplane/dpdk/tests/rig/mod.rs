@@ -40,7 +40,12 @@ pub fn in_own_process(name: &str, netns: Netns, scenario: impl FnOnce()) {
     must_pass(command, name);
 }
 
-fn must_pass(mut command: Command, name: &str) {
+/// Seconds that a scenario may take.
+const TIMEOUT_S: &str = "60";
+
+fn must_pass(inner: Command, name: &str) {
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after=5", TIMEOUT_S]).arg(inner.get_program()).args(inner.get_args());
     let output = command.args([name, "--exact", "--nocapture"]).env(CHILD, "1").output().unwrap();
     let text =
         [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
@@ -61,7 +66,6 @@ pub fn in_own_process_as_nobody(name: &str, scenario: impl FnOnce()) {
     std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(&copy);
-    command.env_remove("XDG_RUNTIME_DIR").current_dir("/");
     must_pass(command, name);
     std::fs::remove_file(&copy).unwrap();
 }
@@ -217,5 +221,61 @@ impl Hugepages {
 impl Drop for Hugepages {
     fn drop(&mut self) {
         let _ = std::fs::write(NR_HUGEPAGES, self.before.to_string());
+    }
+}
+
+/// Another network namespace, kept alive by a process that sleeps in it.
+pub struct FarNetns {
+    sleeper: Child,
+}
+
+impl FarNetns {
+    pub fn new() -> FarNetns {
+        let mut sleeper = Command::new("unshare")
+            .args(["--net", "sh", "-c", "echo in; exec sleep 600"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(sleeper.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "in\n");
+        FarNetns { sleeper }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.sleeper.id()
+    }
+
+    /// Starts a command line without quotes in it; it ends with the value.
+    pub fn spawn(&self, line: &str) -> Running {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/proc/{}/ns/net", self.pid())).args(line.split_whitespace());
+        // It must not keep our output open when we are gone.
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Running { child: command.spawn().unwrap() }
+    }
+
+    /// Runs a command line without quotes in it.
+    pub fn run(&self, line: &str) {
+        run(&format!("nsenter --net=/proc/{}/ns/net {line}", self.pid()));
+    }
+}
+
+impl Drop for FarNetns {
+    fn drop(&mut self) {
+        let _ = self.sleeper.kill();
+        let _ = self.sleeper.wait();
+    }
+}
+
+/// A process that is killed with the value.
+pub struct Running {
+    child: Child,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

@@ -1,0 +1,194 @@
+//! The slow path: carries frames between workers and the kernel, and holds those whose neighbour is not known yet.
+//!
+//! It keeps a balance of its own. Sources: frames that wait for a neighbour, and punted ones that the kernel does not
+//! take (`handed_in`); frames of the kernel that no worker takes (`injected`). What it does carry between kernel and
+//! worker is counted by the worker.
+
+use crate::mesh::{Parcel, SlowEnds, SlowParcel};
+use crate::phase::{Phase, SharedPhase};
+use crate::twin::Twin;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use shunt_dpdk::{Mbuf, Mempool};
+use shunt_engine::counters::{Counter, WorkerCounters};
+use shunt_engine::tables::{Hop, NextHop, Tables};
+use shunt_publish::Reader;
+use shunt_wire::{Frame, NicPortId};
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Frames that wait for neighbours, at most.
+pub(crate) const HELD_MAX: usize = 1024;
+/// How long one waits: Linux gives up on a neighbour after three requests, a second apart; by then clients have sent
+/// again.
+const HELD_FOR: Duration = Duration::from_secs(1);
+/// How often waiting frames are looked at.
+const RETRY_EVERY: Duration = Duration::from_millis(1);
+/// Frames taken from one source before the next has its turn.
+const TURN: usize = 64;
+/// How long to sleep when there is nothing to do: the rings of workers have no file descriptor to wait for.
+const NAP: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000 };
+/// Length of an Ethernet header.
+const ETHERNET_LEN: usize = 14;
+
+/// Called with an address whose neighbour is wanted.
+pub(crate) type WantNeighbour = Box<dyn Fn(IpAddr) + Send>;
+
+struct Held {
+    frame: Mbuf,
+    neighbour_of: IpAddr,
+    until: Instant,
+}
+
+/// Everything of the slow path's thread.
+pub(crate) struct SlowPath {
+    pub(crate) ends: SlowEnds,
+    /// By NIC port.
+    pub(crate) twins: Vec<Option<Twin>>,
+    /// By NIC port: the worker that sends for us.
+    pub(crate) tx_worker: Vec<usize>,
+    pub(crate) pool: Mempool,
+    pub(crate) reader: Reader<Tables>,
+    pub(crate) counters: WorkerCounters,
+    pub(crate) want_neighbour: WantNeighbour,
+    pub(crate) phase: Arc<SharedPhase>,
+}
+
+impl SlowPath {
+    /// Works until it is told to stop.
+    pub(crate) fn run(mut self) {
+        let mut held: VecDeque<Held> = VecDeque::with_capacity(HELD_MAX);
+        let mut retried = Instant::now();
+        while self.phase.get() != Phase::Ending {
+            let mut busy = self.take_from_workers(&mut held);
+            busy |= self.take_from_kernel();
+            self.reader.observe();
+            if !held.is_empty() && retried.elapsed() >= RETRY_EVERY {
+                self.retry(&mut held);
+                retried = Instant::now();
+            }
+            if !busy {
+                self.nap();
+            }
+        }
+        self.counters.add(Counter::NoNeighbour, held.len() as u64);
+    }
+
+    fn take_from_workers(&mut self, held: &mut VecDeque<Held>) -> bool {
+        let mut busy = false;
+        for worker in 0..self.ends.from.len() {
+            for _ in 0..TURN {
+                let Ok(parcel) = self.ends.from[worker].pop() else { break };
+                busy = true;
+                match parcel {
+                    SlowParcel::Punt(frame, nic_port) => self.punt(&frame, nic_port),
+                    SlowParcel::Await(frame, address) => self.hold(held, frame, address),
+                }
+            }
+        }
+        busy
+    }
+
+    fn punt(&self, frame: &Mbuf, nic_port: NicPortId) {
+        let twin = self.twins.get(usize::from(nic_port.0)).and_then(Option::as_ref);
+        if !twin.is_some_and(|twin| twin.write(frame)) {
+            self.counters.add(Counter::HandedIn, 1);
+            self.counters.add(Counter::PuntFull, 1);
+        }
+    }
+
+    fn hold(&mut self, held: &mut VecDeque<Held>, frame: Mbuf, neighbour_of: IpAddr) {
+        self.counters.add(Counter::HandedIn, 1);
+        // The neighbour may have become known since the worker looked.
+        let Some(frame) = self.send_if_resolved(frame, neighbour_of) else { return };
+        if held.len() >= HELD_MAX {
+            self.counters.add(Counter::NoNeighbour, 1);
+            return;
+        }
+        if !held.iter().any(|other| other.neighbour_of == neighbour_of) {
+            (self.want_neighbour)(neighbour_of);
+        }
+        held.push_back(Held { frame, neighbour_of, until: Instant::now() + HELD_FOR });
+    }
+
+    /// Looks at every waiting frame once, in order.
+    fn retry(&mut self, held: &mut VecDeque<Held>) {
+        let now = Instant::now();
+        for _ in 0..held.len() {
+            let Some(Held { frame, neighbour_of, until }) = held.pop_front() else { return };
+            let Some(frame) = self.send_if_resolved(frame, neighbour_of) else { continue };
+            if now < until {
+                held.push_back(Held { frame, neighbour_of, until });
+            } else {
+                self.counters.add(Counter::NoNeighbour, 1);
+            }
+        }
+    }
+
+    /// Gives the frame back if there is no decision on it yet.
+    fn send_if_resolved(&mut self, frame: Mbuf, neighbour_of: IpAddr) -> Option<Mbuf> {
+        match self.reader.observe().routes().lookup(neighbour_of) {
+            Hop::Via(hop) => {
+                self.send(frame, &hop);
+                None
+            }
+            Hop::Unresolved => Some(frame),
+            Hop::Unreachable | Hop::Local => {
+                self.counters.add(Counter::NoRoute, 1);
+                None
+            }
+        }
+    }
+
+    fn send(&mut self, mut frame: Mbuf, hop: &NextHop) {
+        let bytes = frame.bytes_mut();
+        let len = bytes.len();
+        let counter = match bytes.first_chunk_mut::<ETHERNET_LEN>() {
+            None => Counter::Malformed,
+            Some(_) if len > usize::from(hop.mtu) + ETHERNET_LEN => Counter::TooBig,
+            Some(header) => {
+                header[..6].copy_from_slice(&hop.dst_mac.0);
+                header[6..12].copy_from_slice(&hop.src_mac.0);
+                match self.give(hop.nic_port, |nic_port| Parcel::Transmit(frame, nic_port)) {
+                    true => Counter::HandedOver,
+                    false => Counter::HandOverFull,
+                }
+            }
+        };
+        self.counters.add(counter, 1);
+    }
+
+    /// Gives a parcel to the worker that sends from this NIC port. False if its ring is full or there is no such port.
+    fn give(&mut self, nic_port: NicPortId, parcel: impl FnOnce(NicPortId) -> Parcel) -> bool {
+        let worker = self.tx_worker.get(usize::from(nic_port.0));
+        let ring = worker.and_then(|&worker| self.ends.to.get_mut(worker));
+        ring.is_some_and(|ring| ring.push(parcel(nic_port)).is_ok())
+    }
+
+    fn take_from_kernel(&mut self) -> bool {
+        let mut busy = false;
+        for index in 0..self.twins.len() {
+            for _ in 0..TURN {
+                let Some(twin) = &mut self.twins[index] else { break };
+                let nic_port = twin.nic_port;
+                let Some(frame) = twin.read(&self.pool) else { break };
+                busy = true;
+                if !self.give(nic_port, |nic_port| Parcel::Inject(frame, nic_port)) {
+                    self.counters.add(Counter::Injected, 1);
+                    self.counters.add(Counter::HandOverFull, 1);
+                }
+            }
+        }
+        busy
+    }
+
+    fn nap(&mut self) {
+        // Holds no publication back meanwhile.
+        self.reader.park();
+        let mut twins: Vec<PollFd<'_>> =
+            self.twins.iter().flatten().map(|twin| PollFd::new(twin, PollFlags::IN)).collect();
+        // An interrupted or failed wait only means that we look earlier.
+        let _ = poll(&mut twins, Some(&NAP));
+    }
+}

@@ -1,0 +1,237 @@
+//! One worker: the poll loop.
+
+use crate::idle::Rest;
+use crate::mailbox::Mailbox;
+use crate::mesh::{Parcel, SlowParcel};
+use crate::phase::{Phase, SharedPhase};
+use rtrb::{Consumer, Producer};
+use shunt_dpdk::{Burst, Mbuf, RxQueue, TxQueue};
+use shunt_engine::counters::{Counter, WorkerCounters};
+use shunt_engine::tables::Tables;
+use shunt_engine::{BURST, Engine, Origin, Tick, Verdict};
+use shunt_publish::Reader;
+use shunt_wire::NicPortId;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Everything of a worker's thread.
+pub(crate) struct Worker {
+    pub(crate) engine: Engine,
+    pub(crate) reader: Reader<Tables>,
+    pub(crate) rx: Vec<RxQueue>,
+    /// From the other workers and the slow path.
+    pub(crate) from: Vec<Consumer<Parcel>>,
+    pub(crate) exits: Exits,
+    pub(crate) mailbox: Mailbox,
+    pub(crate) rest: Rest,
+    pub(crate) phase: Arc<SharedPhase>,
+    /// When tick 0 was.
+    pub(crate) epoch: Instant,
+}
+
+/// The ways by which frames leave a worker. Each counts what it takes.
+pub(crate) struct Exits {
+    /// By NIC port.
+    pub(crate) tx: Vec<TxExit>,
+    /// By worker; none to itself.
+    pub(crate) to: Vec<Option<Producer<Parcel>>>,
+    pub(crate) slow: Producer<SlowParcel>,
+    /// By NIC port.
+    pub(crate) has_twin: Vec<bool>,
+    pub(crate) counters: WorkerCounters,
+}
+
+/// How frames leave by a NIC port.
+// There are a handful of them, and nearly all are the large one.
+#[allow(clippy::large_enum_variant)]
+pub(crate) enum TxExit {
+    /// By our own queue; frames are gathered within a round.
+    Queue(TxQueue, Burst<BURST>),
+    /// Through the worker that has one.
+    Worker(usize),
+}
+
+impl Worker {
+    /// Works until it is told to stop.
+    pub(crate) fn run(mut self) {
+        loop {
+            let phase = self.phase.get();
+            if phase == Phase::Ending {
+                return;
+            }
+            let busy = self.round(phase == Phase::Open);
+            self.rest.after(busy);
+        }
+    }
+
+    /// Everything that is there now, once; from NIC ports only if they are open. Returns whether there was anything.
+    fn round(&mut self, open: bool) -> bool {
+        let now = Tick(self.epoch.elapsed().as_millis() as u64);
+        // The quiescent point: from here on this round uses one snapshot, and older ones may go.
+        let tables: &Tables = self.reader.observe();
+        let mut pass = Pass { engine: &mut self.engine, exits: &mut self.exits, tables, now };
+        let mut frames = 0;
+        for queue in self.rx.iter_mut().filter(|_| open) {
+            frames += pass.receive(queue);
+        }
+        for ring in &mut self.from {
+            frames += pass.take_over(ring);
+        }
+        self.exits.flush();
+        self.engine.expire(tables, now);
+        let served = self.mailbox.serve(&self.engine, tables, now);
+        self.exits.counters.add(Counter::Polls, 1);
+        frames > 0 || served
+    }
+}
+
+/// One round's view of a worker.
+struct Pass<'a> {
+    engine: &'a mut Engine,
+    exits: &'a mut Exits,
+    tables: &'a Tables,
+    now: Tick,
+}
+
+impl Pass<'_> {
+    /// One burst from a NIC port.
+    #[inline]
+    fn receive(&mut self, queue: &mut RxQueue) -> usize {
+        let mut burst: Burst<BURST> = Burst::new();
+        let received = queue.burst(&mut burst);
+        if received > 0 {
+            self.exits.counters.add(Counter::Received, received as u64);
+            self.exits.counters.add(Counter::Bursts, 1);
+            self.process(&mut burst, Origin::Wire);
+        }
+        received
+    }
+
+    /// One burst from another thread.
+    #[inline]
+    fn take_over(&mut self, ring: &mut Consumer<Parcel>) -> usize {
+        let mut burst: Burst<BURST> = Burst::new();
+        let (mut handed_in, mut injected) = (0, 0);
+        while !burst.is_full() && handed_in + injected < BURST {
+            let Ok(parcel) = ring.pop() else { break };
+            match parcel {
+                Parcel::Process(frame) => {
+                    handed_in += 1;
+                    // The loop's condition keeps room for it.
+                    let _ = burst.push(frame);
+                }
+                Parcel::Transmit(frame, nic_port) => {
+                    handed_in += 1;
+                    self.exits.transmit(frame, nic_port);
+                }
+                Parcel::Inject(frame, nic_port) => {
+                    injected += 1;
+                    self.exits.transmit(frame, nic_port);
+                }
+            }
+        }
+        if handed_in + injected > 0 {
+            self.exits.counters.add(Counter::HandedIn, handed_in as u64);
+            self.exits.counters.add(Counter::Injected, injected as u64);
+        }
+        if !burst.is_empty() {
+            self.process(&mut burst, Origin::HandOver);
+        }
+        handed_in + injected
+    }
+
+    #[inline]
+    fn process(&mut self, burst: &mut Burst<BURST>, origin: Origin) {
+        self.exits.keep_contiguous(burst);
+        let mut verdicts = [Verdict::Drop(Counter::Malformed); BURST];
+        self.engine.process_burst(self.tables, self.now, origin, burst, &mut verdicts);
+        for (frame, verdict) in burst.drain().zip(verdicts) {
+            self.exits.carry_out(frame, verdict);
+        }
+    }
+}
+
+impl Exits {
+    /// The engine wants frames in one piece, and buffers are as large as the MTU; what is larger is dropped.
+    #[inline]
+    fn keep_contiguous(&mut self, burst: &mut Burst<BURST>) {
+        if burst.iter().all(Mbuf::is_contiguous) {
+            return;
+        }
+        let before = burst.len();
+        burst.retain(|frame| frame.is_contiguous() || frame.linearize());
+        self.counters.add(Counter::TooBig, (before - burst.len()) as u64);
+    }
+
+    #[inline]
+    fn carry_out(&mut self, frame: Mbuf, verdict: Verdict) {
+        match verdict {
+            Verdict::Transmit(nic_port) => self.transmit(frame, nic_port),
+            Verdict::HandOver(worker) => self.hand_over(usize::from(worker), Parcel::Process(frame)),
+            Verdict::Punt(nic_port) => {
+                if self.has_twin.get(usize::from(nic_port.0)) == Some(&true) {
+                    self.give_to_slow_path(SlowParcel::Punt(frame, nic_port), Counter::Punted);
+                } else {
+                    self.counters.add(Counter::NoTwin, 1);
+                }
+            }
+            Verdict::AwaitNeighbour { neighbour_of } => {
+                self.give_to_slow_path(SlowParcel::Await(frame, neighbour_of), Counter::HandedOver);
+            }
+            Verdict::Drop(counter) => self.counters.add(counter, 1),
+        }
+    }
+
+    #[inline]
+    fn transmit(&mut self, frame: Mbuf, nic_port: NicPortId) {
+        match self.tx.get_mut(usize::from(nic_port.0)) {
+            Some(TxExit::Queue(queue, burst)) => {
+                if burst.is_full() {
+                    flush(queue, burst, &self.counters);
+                }
+                // There is room now.
+                let _ = burst.push(frame);
+            }
+            Some(&mut TxExit::Worker(worker)) => self.hand_over(worker, Parcel::Transmit(frame, nic_port)),
+            // A next hop that names a NIC port we do not have.
+            None => self.counters.add(Counter::NoRoute, 1),
+        }
+    }
+
+    #[inline]
+    fn hand_over(&mut self, worker: usize, parcel: Parcel) {
+        let ring = self.to.get_mut(worker).and_then(Option::as_mut);
+        let taken = ring.is_some_and(|ring| ring.push(parcel).is_ok());
+        self.counters.add(if taken { Counter::HandedOver } else { Counter::HandOverFull }, 1);
+    }
+
+    #[inline]
+    fn give_to_slow_path(&mut self, parcel: SlowParcel, counter: Counter) {
+        let taken = self.slow.push(parcel).is_ok();
+        self.counters.add(if taken { counter } else { Counter::PuntFull }, 1);
+    }
+
+    /// Sends what has been gathered.
+    #[inline]
+    fn flush(&mut self) {
+        for exit in &mut self.tx {
+            if let TxExit::Queue(queue, burst) = exit {
+                flush(queue, burst, &self.counters);
+            }
+        }
+    }
+}
+
+/// What the NIC does not take at once is dropped: waiting would only move the queue into our memory.
+#[inline]
+fn flush(queue: &mut TxQueue, burst: &mut Burst<BURST>, counters: &WorkerCounters) {
+    if burst.is_empty() {
+        return;
+    }
+    let taken = queue.burst(burst);
+    counters.add(Counter::Transmitted, taken as u64);
+    if !burst.is_empty() {
+        counters.add(Counter::TxRingFull, burst.len() as u64);
+        burst.clear();
+    }
+}
