@@ -5,6 +5,7 @@ use crate::sched::{NewFlow, SchedulerPlan, Schedulers, TooManyServers};
 use crate::tables::{
     Candidate, Family, SchedulerKind, ServerId, Service, ServiceFlags, ServiceId, ServiceKey,
 };
+use crate::tables::{Settings, Tables};
 use crate::tick::Tick;
 use std::net::IpAddr;
 use std::sync::atomic::Ordering::Relaxed;
@@ -199,5 +200,16 @@ impl Director {
             self.boards.set_overloaded(conn.server, false);
         }
         self.schedulers.load_changed(conn.server);
+    }
+
+    /// Lets time pass, with housekeeping each second.
+    pub fn pass(&mut self, seconds: u64, settings: &Settings) {
+        let mut tables = Tables::new(Vec::new());
+        tables.put_service(self.service.clone());
+        *tables.settings_mut() = settings.clone();
+        for _ in 0..seconds {
+            self.now.0 += 1000;
+            self.schedulers.housekeep(&tables, self.now);
+        }
     }
 }

@@ -23,17 +23,6 @@ impl Director {
     fn remembered(&self) -> usize {
         self.schedulers.localities.used_entries()
     }
-
-    /// Lets time pass, with housekeeping each second.
-    fn pass(&mut self, seconds: u64, settings: &Settings) {
-        let mut tables = Tables::new(Vec::new());
-        tables.put_service(self.service.clone());
-        *tables.settings_mut() = settings.clone();
-        for _ in 0..seconds {
-            self.now.0 += 1000;
-            self.schedulers.housekeep(&tables, self.now);
-        }
-    }
 }
 
 #[test]

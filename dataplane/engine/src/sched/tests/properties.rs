@@ -219,3 +219,28 @@ fn mh_gives_every_weight_its_part_of_the_table() {
         }
     });
 }
+
+/// Each worker has its own position; the sum of their picks is off by less than a cycle of each.
+#[test]
+fn wrr_shares_of_several_workers_converge() {
+    bolero::check!().with_type::<(Vec<u8>, [u16; 3])>().for_each(|(weights, picks)| {
+        let weights: Vec<i32> = weights.iter().take(6).map(|&weight| i32::from(weight % 7)).collect();
+        let total: i32 = weights.iter().sum();
+        if total == 0 {
+            return;
+        }
+        let mut director = Director::with(SchedulerKind::Wrr, &weights);
+        let mut shares = vec![0i64; weights.len()];
+        let mut count = 0;
+        for &picks in picks {
+            director.schedulers = Schedulers::new(8, 0, 0);
+            let picks = usize::from(picks % 500);
+            count += picks as i64;
+            director.picks(picks).into_iter().for_each(|chosen| shares[chosen.unwrap() as usize] += 1);
+        }
+        for (share, &weight) in shares.iter().zip(&weights) {
+            let off = (share * i64::from(total) - count * i64::from(weight)).abs();
+            assert!(off <= 3 * i64::from(weight) * i64::from(total), "{shares:?} of {weights:?}");
+        }
+    });
+}

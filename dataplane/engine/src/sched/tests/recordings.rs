@@ -10,12 +10,14 @@
 //!     pick CLIENT:PORT V N|none…      new flows to 10.0.1.V or fd00:1::V, from successive ports: who took them
 //!     reset K                         the connection of the K-th pick (from 0) became inactive
 //!     expire K…                       connections ended
+//!     expiration S                    lblc_expiration and lblcr_expiration, in seconds
+//!     wait S                          time passed; between other lines it hardly did
 //!     clear                           everything was deleted
 //!
 //! `random/` holds sessions of random commands.
 
 use super::director::{Director, service};
-use crate::tables::{Family, SchedulerKind, ServiceFlags};
+use crate::tables::{Family, SchedulerKind, ServiceFlags, Settings};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
@@ -55,6 +57,7 @@ fn flags(words: &[&str]) -> ServiceFlags {
 fn replay(session: &str) -> Result<usize, String> {
     let mut director = Director::new(Family::V4, SchedulerKind::Rr);
     let (mut family, mut protocol, mut picks) = (Family::V4, 6, 0);
+    let mut settings = Settings::default();
     for (at, line) in session.lines().enumerate() {
         let words: Vec<&str> = line.split_whitespace().collect();
         let number = |word: &str| word.trim_start_matches(['w', 'u', 'l']).parse::<u32>().unwrap();
@@ -65,6 +68,10 @@ fn replay(session: &str) -> Result<usize, String> {
                 family = if words[1] == "v6" { Family::V6 } else { Family::V4 };
                 protocol = if words[2] == "udp" { 17 } else { 6 };
             }
+            "expiration" => {
+                (settings.lblc_expiration, settings.lblcr_expiration) = (number(words[1]), number(words[1]));
+            }
+            "wait" => director.pass(number(words[1]).into(), &settings),
             "clear" => director = Director::new(family, SchedulerKind::Rr),
             "service" => {
                 director = Director::new(family, SchedulerKind::Rr);
