@@ -85,11 +85,9 @@ pub mod chunk {
 #[inline]
 #[must_use]
 pub fn checksum(packet: &[u8]) -> Option<[u8; 4]> {
-    const FIELD: usize = std::mem::offset_of!(SctpHeader, checksum);
-    let (head, chunks) = (packet.get(..FIELD)?, packet.get(SctpHeader::LEN..)?);
-    let crc = crc32c::crc32c(head);
-    let crc = crc32c::crc32c_append(crc, &[0; 4]);
-    Some(crc32c::crc32c_append(crc, chunks).to_le_bytes())
+    let header = SctpHeader { checksum: [0; 4], ..*SctpHeader::at(packet, 0)? };
+    let crc = crc32c::crc32c(header.as_bytes());
+    Some(crc32c::crc32c_append(crc, packet.get(SctpHeader::LEN..)?).to_le_bytes())
 }
 
 /// Writes the checksum of a packet into it. A packet that is shorter than the common header is left as it is.
