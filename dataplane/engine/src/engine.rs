@@ -6,6 +6,7 @@ use crate::conn::{ConnTable, FlowKey, Index, NIL, Probe};
 use crate::counters::{Counter, WorkerCounters};
 use crate::flow::Pass;
 use crate::icmp::Budget;
+use crate::orphans::Orphans;
 use crate::owner::{KEY_LEN, Owner};
 use crate::packet::{Kind, Packet, classify};
 use crate::persist::Templates;
@@ -86,12 +87,13 @@ pub(crate) struct Core {
 /// One worker's load balancer.
 #[derive(Debug)]
 pub struct Engine {
-    v4: ConnTable<u32>,
-    v6: ConnTable<u128>,
-    core: Core,
+    pub(crate) v4: ConnTable<u32>,
+    pub(crate) v6: ConnTable<u128>,
+    pub(crate) core: Core,
     steer_first: bool,
     /// The burst between the passes: kept, so that it need not be laid out anew for each.
     stages: Box<[Staged; BURST]>,
+    pub(crate) orphans: Orphans,
     /// The shard of templates to be looked through next, and when.
     template_shard: usize,
     template_tick: Tick,
@@ -120,6 +122,7 @@ impl Engine {
             v4: ConnTable::new(config.max_ipv4, key, config.now),
             v6: ConnTable::new(config.max_ipv6, key, config.now),
             stages: Box::new([Staged::EMPTY; BURST]),
+            orphans: Orphans::default(),
             template_shard: usize::from(config.worker),
             template_tick: config.now,
             steer_first: config.workers > 1 && !config.hardware_steering,
@@ -129,7 +132,8 @@ impl Engine {
                 boards: config.boards.for_worker(usize::from(config.worker)),
                 templates: config.templates,
                 counters: config.counters,
-                schedulers: Schedulers::new(config.services_max as usize, LOCALITIES, config.seed[3]),
+                schedulers: Schedulers::new(config.services_max as usize, LOCALITIES, config.seed[3])
+                    .with_servers_max(config.boards.servers_max()),
                 owner: Owner::new(&config.owner_key, config.workers),
                 timeouts: Timeouts::new(&settings),
                 settings,
@@ -202,20 +206,28 @@ impl Engine {
         Pass { table: &mut self.v4, core, tables, now, origin }.expire(&mut budget);
         let (core, origin) = (&mut self.core, Origin::Wire);
         Pass { table: &mut self.v6, core, tables, now, origin }.expire(&mut budget);
-        self.expire_templates(now);
+        self.sweep_orphans(tables, now);
+        self.expire_templates(tables, now);
     }
 
     /// Looks through one shard of the templates every so often. The shards are shared out among the workers.
-    fn expire_templates(&mut self, now: Tick) {
+    fn expire_templates(&mut self, tables: &Tables, now: Tick) {
         /// All 64 shards in about a second.
         const PAUSE_MS: u64 = 16;
         if now.0 < self.template_tick.0 + PAUSE_MS {
             return;
         }
         self.template_tick = now;
+        if self.template_shard < usize::from(self.core.workers) {
+            // About once a second.
+            self.core.schedulers.housekeep(tables, now);
+        }
         let core = &self.core;
-        core.templates
-            .expire(self.template_shard, now, |server| binding::count_template(&core.boards, server, -1));
+        let is_orphan = |id| {
+            tables.settings().expire_nodest_conn && tables.server(id).is_some_and(|server| !server.available)
+        };
+        let gone = |server| binding::count_template(&core.boards, server, -1);
+        core.templates.expire(self.template_shard, now, is_orphan, gone);
         self.template_shard += usize::from(core.workers);
         if self.template_shard >= Templates::shards() {
             self.template_shard = usize::from(core.worker);

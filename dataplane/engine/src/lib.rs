@@ -15,6 +15,7 @@ mod engine;
 mod flow;
 mod forward;
 mod icmp;
+mod orphans;
 pub mod owner;
 mod packet;
 pub mod persist;

@@ -212,8 +212,15 @@ impl Templates {
         }
     }
 
-    /// Removes what is due in one shard, telling `gone` the server of each.
-    pub(crate) fn expire(&self, shard: usize, now: Tick, mut gone: impl FnMut(ServerId)) {
+    /// Removes what is due in one shard, and what controls nothing and has an orphan's server, telling `gone` the server
+    /// of each.
+    pub(crate) fn expire(
+        &self,
+        shard: usize,
+        now: Tick,
+        is_orphan: impl Fn(ServerId) -> bool,
+        mut gone: impl FnMut(ServerId),
+    ) {
         let mut shard = self.lock(shard % SHARDS);
         let Shard { index, slots, free } = &mut *shard;
         if index.is_empty() && free.len() == slots.len() {
@@ -221,7 +228,8 @@ impl Templates {
         }
         for (slot, place) in slots.iter_mut().enumerate() {
             let Some(template) = place else { continue };
-            if template.remaining_ms(now.stamp()) > 0 {
+            let orphan = template.controls == 0 && is_orphan(template.server);
+            if template.remaining_ms(now.stamp()) > 0 && !orphan {
                 continue;
             }
             if template.controls > 0 {

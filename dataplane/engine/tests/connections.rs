@@ -91,6 +91,26 @@ fn a_deleted_server_keeps_its_connections_waiting() {
     assert_eq!(rig.outside(request(40_000, Flags::ACK)).sent(INSIDE).dst, ip("10.0.2.11"));
 }
 
+#[test]
+fn with_expire_nodest_conn_a_deleted_server_loses_its_connections() {
+    let mut setup = Setup::new(TCP, "10.0.1.100", ForwardingMethod::Nat, &["10.0.2.11"]);
+    setup.persistence = Some(Persistence { timeout_s: 100, netmask: u32::MAX });
+    let mut rig = Rig::new(&[setup]);
+    for cport in 1001..=1600 {
+        rig.outside(request(cport, Flags::SYN));
+    }
+    rig.change_server(0, |server| server.available = false);
+    rig.wait(2);
+    assert_eq!(states(&rig).len(), 601, "the setting is off");
+    rig.change_server(0, |server| server.available = true);
+    rig.tables.settings_mut().expire_nodest_conn = true;
+    rig.wait(2);
+    assert_eq!(states(&rig).len(), 601, "the server is there");
+    rig.change_server(0, |server| server.available = false);
+    rig.wait(2);
+    assert_eq!((states(&rig), rig.boards.total(ServerId(0))), (vec![], 0));
+}
+
 fn from(client: &str, cport: u16) -> Craft {
     between(client, "10.0.1.100").tcp(cport, 80, Flags::SYN)
 }

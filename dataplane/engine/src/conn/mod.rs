@@ -123,6 +123,12 @@ impl<A: Address> ConnTable<A> {
         &self.entries[index as usize]
     }
 
+    /// Is there a connection in this place?
+    #[must_use]
+    pub fn is_used(&self, index: Index) -> bool {
+        self.get(index).has(flag::HASHED)
+    }
+
     /// An entry, to be changed. Its key and flags [`flag::METHOD`] and [`flag::HASHED`] must stay as they are.
     #[inline]
     #[must_use]

@@ -53,6 +53,8 @@ pub struct Tables {
     /// Services on port 21 (spec §3.1 step 3).
     ftp_services: u32,
     fwmark_services: u32,
+    /// Servers that became unavailable, ever.
+    deletions: u64,
     /// Addresses of address services, with the number of services on each.
     virtual_addresses: Arc<HashMap<IpAddr, u32>>,
     marks: Arc<Marks>,
@@ -206,7 +208,17 @@ impl Tables {
             count(Arc::make_mut(&mut self.real_addresses), server.daddr, true);
         }
         let id = server.id;
+        if !server.available && self.servers.get(id.0).is_some_and(|before| before.available) {
+            self.deletions += 1;
+        }
         self.servers.set(id.0, Some(server));
+    }
+
+    /// How often a server became unavailable: tells workers that there may be connections without a server.
+    #[inline]
+    #[must_use]
+    pub fn deletions(&self) -> u64 {
+        self.deletions
     }
 
     /// Forgets a server. No connection may name it any more.
