@@ -316,6 +316,10 @@ fn the_latest_weight_above_zero_is_kept() {
     rig.ok("ipvsadm -e -t 10.0.0.1:80 -r 10.1.0.1 -w 0");
     let candidate = published(&rig).service_by_key(&key("10.0.0.1:80")).unwrap().servers[0];
     assert_eq!((candidate.weight, candidate.last_weight), (0, 7));
+    rig.ok("ipvsadm -d -t 10.0.0.1:80 -r 10.1.0.1");
+    rig.ok("ipvsadm -a -t 10.0.0.1:80 -r 10.1.0.1 -w 0");
+    let candidate = published(&rig).service_by_key(&key("10.0.0.1:80")).unwrap().servers[0];
+    assert_eq!((candidate.weight, candidate.last_weight), (0, 0), "added anew");
 }
 
 #[test]

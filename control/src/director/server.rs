@@ -102,7 +102,8 @@ impl Director {
             }
             None => self.fresh_server_id().ok_or(Refusal::ServersFull(self.limits.servers))?,
         };
-        self.record_of(id).service_born = born;
+        // Unlike an edit, an addition sets the latest weight to 0 too, whatever the trash remembers.
+        *self.record_of(id) = ServerRecord { last_weight: options.weight, service_born: born };
         self.live.insert((service, options.daddr, options.dport), id);
         let candidate = self.put_server(id, service, options);
         if let Some(record) = self.services.get_mut(key) {
