@@ -31,6 +31,14 @@ pub trait Dataplane: Send + Sync {
     fn worker_counters(&self) -> Vec<WorkerCounters>;
     /// Calls `each` for every connection of every worker, in no particular order, without stalling a worker.
     fn connections(&self, each: &mut dyn FnMut(&ConnectionInfo));
+    /// Counters of the slow path, which carries packets between workers and kernel twins and keeps a balance of its own.
+    fn slow_path_counters(&self) -> Option<WorkerCounters> {
+        None
+    }
+    /// What is in force on each NIC port and what it has counted, for people.
+    fn nic_ports(&self) -> String {
+        String::new()
+    }
 }
 
 #[cfg(test)]

@@ -44,6 +44,12 @@ const SUB_COMMANDS: &[SubCommand] = &[
         help: "this text; `-h' is ipvsadm's",
         run: DirectorCommands::help,
     },
+    SubCommand {
+        name: "ports",
+        arguments: "",
+        help: "what is in force on each NIC port, and what it has counted",
+        run: DirectorCommands::ports,
+    },
     SubCommand { name: "set", arguments: "NAME VALUE", help: "change a setting", run: settings::set },
     SubCommand {
         name: "version",
@@ -84,6 +90,12 @@ impl DirectorCommands {
             out,
             "Before all others: --socket PATH (default: $SHUNT_SOCKET, then /run/shunt/control.sock)"
         )?;
+        Ok(0)
+    }
+
+    fn ports(&self, _: &[String], request: &mut Request<'_>) -> io::Result<u8> {
+        let dataplane = self.director().dataplane().clone();
+        write!(request.stdout, "{}", dataplane.nic_ports())?;
         Ok(0)
     }
 

@@ -13,9 +13,10 @@ pub(super) fn show(
 ) -> io::Result<u8> {
     let dataplane = commands.director().dataplane().clone();
     let columns: Vec<_> = dataplane.worker_counters().iter().map(Column::read).collect();
+    let slow_path = dataplane.slow_path_counters().map(|counters| Column::read(&counters));
     match arguments {
-        [] => table(&columns, request.stdout)?,
-        [option] if option == "--json" => as_json(&columns, request.stdout)?,
+        [] => table(&columns, slow_path.as_ref(), request.stdout)?,
+        [option] if option == "--json" => as_json(&columns, slow_path.as_ref(), request.stdout)?,
         _ => return usage(request, "workers"),
     }
     Ok(0)
@@ -64,9 +65,10 @@ fn of(flow: Flow) -> impl Iterator<Item = Counter> {
     Counter::ALL.iter().copied().filter(move |counter| counter.flow() == flow)
 }
 
-fn table(columns: &[Column], out: &mut dyn Write) -> io::Result<()> {
+/// A column for each worker, their sum, and the slow path, which is not in the sum: it takes from workers and gives back.
+fn table(columns: &[Column], slow_path: Option<&Column>, out: &mut dyn Write) -> io::Result<()> {
     let total = Column::sum(columns);
-    let all: Vec<&Column> = columns.iter().chain([&total]).collect();
+    let all: Vec<&Column> = columns.iter().chain([&total]).chain(slow_path).collect();
     let mut line = |name: &str, cells: Vec<String>| {
         let cells: String = cells.iter().map(|cell| format!(" {cell:>16}")).collect();
         writeln!(out, "{name:<22}{cells}")
@@ -74,7 +76,8 @@ fn table(columns: &[Column], out: &mut dyn Write) -> io::Result<()> {
     let numbers =
         |value: &dyn Fn(&Column) -> i128| all.iter().map(|column| value(column).to_string()).collect();
     let workers = (0..columns.len()).map(|index| format!("worker {index}"));
-    line("", workers.chain(["all".to_owned()]).collect())?;
+    let slow_name = slow_path.map(|_| "slow path".to_owned());
+    line("", workers.chain(["all".to_owned()]).chain(slow_name).collect())?;
     for flow in [Flow::Source, Flow::Sink] {
         for counter in of(flow) {
             line(counter.name(), numbers(&|column| column.get(counter).into()))?;
@@ -91,7 +94,7 @@ fn table(columns: &[Column], out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-fn as_json(columns: &[Column], out: &mut dyn Write) -> io::Result<()> {
+fn as_json(columns: &[Column], slow_path: Option<&Column>, out: &mut dyn Write) -> io::Result<()> {
     let object = |column: &Column| {
         let mut object: Map<String, Value> = Counter::ALL
             .iter()
@@ -102,5 +105,6 @@ fn as_json(columns: &[Column], out: &mut dyn Write) -> io::Result<()> {
         Value::Object(object)
     };
     let workers: Vec<_> = columns.iter().map(object).collect();
-    writeln!(out, "{}", json!({ "workers": workers, "all": object(&Column::sum(columns)) }))
+    let all = object(&Column::sum(columns));
+    writeln!(out, "{}", json!({ "workers": workers, "all": all, "slow_path": slow_path.map(object) }))
 }

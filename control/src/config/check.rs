@@ -140,6 +140,7 @@ impl Config {
     fn check_sizes(&self) -> Checked {
         range("connections.max_ipv4", self.connections.max_ipv4, 0..=CONNECTIONS_MAX)?;
         range("connections.max_ipv6", self.connections.max_ipv6, 0..=CONNECTIONS_MAX)?;
+        range("connections.max_templates", self.connections.max_templates, 0..=CONNECTIONS_MAX)?;
         ensure(self.connections.max_ipv4 > 0 || self.connections.max_ipv6 > 0, "connections", || {
             "no room for any connection: set max_ipv4 or max_ipv6 above 0".to_owned()
         })?;

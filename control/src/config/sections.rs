@@ -79,7 +79,7 @@ impl Default for Control {
     }
 }
 
-/// `[connections]`: sizes of the connection tables of each worker, taken at start. Needs a restart.
+/// `[connections]`: sizes of the connection tables, taken at start. Needs a restart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Connections {
@@ -87,11 +87,13 @@ pub struct Connections {
     pub max_ipv4: u32,
     /// IPv6 connections of each worker; about 144 bytes each.
     pub max_ipv6: u32,
+    /// Persistence templates of all workers together.
+    pub max_templates: u32,
 }
 
 impl Default for Connections {
     fn default() -> Self {
-        Connections { max_ipv4: 1_048_576, max_ipv6: 262_144 }
+        Connections { max_ipv4: 1_048_576, max_ipv6: 262_144, max_templates: 262_144 }
     }
 }
 

@@ -94,7 +94,7 @@ struct Shared {
 
 impl Mirror {
     /// Dumps what the kernel knows, puts it in force, and keeps it so. Runs in the network namespace of the calling
-    /// thread. Without any twin the kernel is not asked.
+    /// thread. Without any twin the kernel is not asked. `requests` is where the data plane reports missing neighbours.
     ///
     /// # Errors
     /// If the kernel does not answer, or the thread cannot be started.
@@ -102,13 +102,9 @@ impl Mirror {
         ports: Vec<MirrorPort>,
         fixed: StaticWays,
         director: Arc<Mutex<Director>>,
+        requests: Arc<NeighbourRequests>,
     ) -> io::Result<Mirror> {
-        let requests = Arc::new(NeighbourRequests::new()?);
-        let shared = Arc::new(Shared {
-            requests: requests.clone(),
-            stop: AtomicBool::new(false),
-            reload: Mutex::default(),
-        });
+        let shared = Arc::new(Shared { requests, stop: AtomicBool::new(false), reload: Mutex::default() });
         let netlink = ports.iter().any(|port| port.twin.is_some()).then(Netlink::open).transpose()?;
         let mut keeper = Keeper {
             ports,
@@ -126,12 +122,6 @@ impl Mirror {
         keeper.put_in_force();
         let thread = Builder::new().name("mirror".to_owned()).spawn(move || keeper.run())?;
         Ok(Mirror { shared, thread: Some(thread) })
-    }
-
-    /// Where the data plane reports missing neighbours.
-    #[must_use]
-    pub fn requests(&self) -> Arc<NeighbourRequests> {
-        self.shared.requests.clone()
     }
 
     /// Takes over the static ways of a re-read configuration, soon.

@@ -21,7 +21,11 @@ pub struct NeighbourRequests {
 }
 
 impl NeighbourRequests {
-    pub(super) fn new() -> io::Result<NeighbourRequests> {
+    /// Nothing is asked for before a [`super::Mirror`] takes the requests.
+    ///
+    /// # Errors
+    /// If the process has no file descriptor left.
+    pub fn new() -> io::Result<NeighbourRequests> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         Ok(NeighbourRequests { waiting: Mutex::default(), wake })
     }

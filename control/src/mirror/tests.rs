@@ -65,7 +65,8 @@ struct Rig {
     namespaces: Namespaces,
     dataplane: Arc<Recorder>,
     director: Arc<Mutex<Director>>,
-    mirror: Option<Mirror>,
+    requests: Arc<NeighbourRequests>,
+    _mirror: Mirror,
 }
 
 impl Rig {
@@ -84,8 +85,10 @@ impl Rig {
         let director = Director::new(dataplane.clone(), resolver, Vec::new(), limits);
         let director = Arc::new(Mutex::new(director));
         let port = MirrorPort { mac: NIC_MAC, mtu: 1500, twin: Some("twin-lan".to_owned()) };
-        let mirror = Mirror::start(vec![port], StaticWays::default(), director.clone()).unwrap();
-        Some(Rig { namespaces, dataplane, director, mirror: Some(mirror) })
+        let requests = Arc::new(NeighbourRequests::new().unwrap());
+        let fixed = StaticWays::default();
+        let mirror = Mirror::start(vec![port], fixed, director.clone(), requests.clone()).unwrap();
+        Some(Rig { namespaces, dataplane, director, requests, _mirror: mirror })
     }
 
     fn hop(&self, address: &str) -> Hop {
@@ -161,7 +164,7 @@ fn a_missing_neighbour_is_resolved_by_the_kernel() {
     }) else {
         return;
     };
-    let requests = rig.mirror.as_ref().unwrap().requests();
+    let requests = &rig.requests;
     // Gateways of routes are looked after without being asked for.
     rig.wait_hop("8.8.8.8", via(1500));
     assert_eq!(rig.hop("10.0.2.11"), Hop::Unresolved);
@@ -265,7 +268,8 @@ fn without_twins_the_configuration_alone_counts() {
         next_hops: vec![(prefix.parse().unwrap(), NicPortId(0), mac)],
         local: Vec::new(),
     };
-    let mirror = Mirror::start(vec![port], fixed("10.0.0.0/8"), director).unwrap();
+    let requests = Arc::new(NeighbourRequests::new().unwrap());
+    let mirror = Mirror::start(vec![port], fixed("10.0.0.0/8"), director, requests).unwrap();
     let hop = |address: &str| {
         let published = lock(&dataplane.published);
         published.last().unwrap().routes().lookup(address.parse().unwrap())

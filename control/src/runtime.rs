@@ -1,0 +1,190 @@
+//! Control as a whole: director, mirror, statistics, socket. `src/main.rs` starts it over a data plane and stops it.
+
+use crate::commands::DirectorCommands;
+use crate::config::{Config, Ipvs};
+use crate::dataplane::Dataplane;
+use crate::director::{Director, Limits, SettingError, StaticResolver};
+use crate::ipvsadm::SystemNames;
+use crate::log::Log;
+use crate::mirror::{Mirror, MirrorPort, NeighbourRequests, StaticWays};
+use crate::server::{Patience, Server, SocketError, SocketLock};
+use shunt_engine::Tick;
+use shunt_engine::tables::NicPortInfo;
+use std::io;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// How often rates are reckoned (spec `stats.md`).
+const TICK: Duration = Duration::from_secs(2);
+
+/// Control cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A setting of `[ipvs]`.
+    #[error("[ipvs]: {0}")]
+    Setting(#[from] SettingError),
+    /// The kernel does not tell its routes.
+    #[error("cannot mirror the kernel's routes and neighbours: {0}; it needs CAP_NET_ADMIN")]
+    Mirror(io::Error),
+    /// The control socket.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// No thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+}
+
+/// What `main.rs` brings.
+pub struct Parts {
+    /// The right to serve the control socket.
+    pub lock: SocketLock,
+    /// The workers.
+    pub dataplane: Arc<dyn Dataplane>,
+    /// The NIC ports as they are, in the order of the configuration.
+    pub nic_ports: Vec<MirrorPort>,
+    /// Where the data plane reports missing neighbours.
+    pub requests: Arc<NeighbourRequests>,
+    /// What `shuntadm version` answers.
+    pub version: String,
+    /// The log, whose level a reload may change.
+    pub log: Log,
+}
+
+/// Running control. Dropping it stops everything in order: no more commands, no more mirroring, no more statistics.
+pub struct Runtime {
+    // The order of the fields is the order of the stop.
+    server: Option<Server>,
+    mirror: Mirror,
+    _ticker: Ticker,
+    director: Arc<Mutex<Director>>,
+    config: Config,
+    log: Log,
+}
+
+fn lock(director: &Mutex<Director>) -> MutexGuard<'_, Director> {
+    director.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Runtime {
+    /// Puts the configuration and the kernel's view in force, then opens the socket.
+    ///
+    /// # Errors
+    /// [`StartError`]; what was started is stopped again.
+    pub fn start(config: &Config, parts: Parts) -> Result<Runtime, StartError> {
+        let Parts { lock: socket, dataplane, nic_ports, requests, version, log } = parts;
+        let limits = Limits { services: config.limits.services, servers: config.limits.servers };
+        let nothing = Arc::new(StaticResolver::default());
+        let info = |port: &MirrorPort| NicPortInfo {
+            mac: port.mac,
+            mtu: port.mtu,
+            address_v4: None,
+            address_v6: None,
+        };
+        let infos = nic_ports.iter().map(info).collect();
+        let director = Arc::new(Mutex::new(Director::new(dataplane, nothing, infos, limits)));
+        apply_ipvs(&mut lock(&director), &config.ipvs, &Ipvs::default())?;
+        // The mirror publishes the first snapshot, which also opens the NIC ports.
+        let mirror = Mirror::start(nic_ports, StaticWays::of(config), director.clone(), requests);
+        let mirror = mirror.map_err(StartError::Mirror)?;
+        let ticker = Ticker::start(director.clone()).map_err(StartError::Thread)?;
+        let commands = DirectorCommands::new(director.clone(), Box::new(SystemNames::new()), version);
+        let group = config.control.group.as_deref();
+        let server = Server::start(socket, group, Patience::default(), Arc::new(commands))?;
+        Ok(Runtime { server: Some(server), mirror, _ticker: ticker, director, config: config.clone(), log })
+    }
+
+    /// Takes over a re-read configuration: what a running daemon can change, and only where the files differ, so that
+    /// what operators set meanwhile stays. The rest waits for a restart, which the log says.
+    pub fn reload(&mut self, new: Config) {
+        let diff = new.reload_diff(&self.config);
+        for key in &diff.needs_restart {
+            tracing::warn!("{key} has changed: restart shuntd to put it in force");
+        }
+        let mut director = lock(&self.director);
+        let applied =
+            apply_ipvs(&mut director, &new.ipvs, &self.config.ipvs).map_err(|error| error.to_string());
+        let applied = applied.and_then(|()| director.publish().map_err(|lagging| lagging.to_string()));
+        drop(director);
+        if let Err(error) = applied {
+            tracing::error!("[ipvs]: {error}");
+        }
+        self.mirror.reload(StaticWays::of(&new));
+        self.log.set_level(new.log.level);
+        tracing::info!("configuration read again; changed and in force: {}", listed(&diff.live));
+        // Keys that wait stay as they are in force, so that the next reload names them again.
+        self.config.ipvs = new.ipvs;
+        self.config.next_hop = new.next_hop;
+        self.config.local_address = new.local_address;
+        self.config.log = new.log;
+    }
+
+    /// Stops answering commands, before anything else stops.
+    pub fn close(&mut self) {
+        self.server = None;
+    }
+}
+
+fn listed(keys: &[String]) -> String {
+    if keys.is_empty() { "nothing".to_owned() } else { keys.join(", ") }
+}
+
+/// Sets what differs from `old`. Needs a [`Director::publish`].
+fn apply_ipvs(director: &mut Director, new: &Ipvs, old: &Ipvs) -> Result<(), SettingError> {
+    // 0 keeps a timeout as it is; the configuration's ranges leave nothing to be refused.
+    let changed = |new: u32, old: u32| if new == old { 0 } else { new };
+    let _ = director.set_timeouts(
+        changed(new.timeout_tcp, old.timeout_tcp),
+        changed(new.timeout_tcp_fin, old.timeout_tcp_fin),
+        changed(new.timeout_udp, old.timeout_udp),
+    );
+    for ((name, value), (_, old)) in new.sysctls().into_iter().zip(old.sysctls()) {
+        if value != old {
+            director.set_sysctl(name, &value.to_string())?;
+        }
+    }
+    Ok(())
+}
+
+/// The thread that moves statistics and frees deleted servers. Ends when it is dropped.
+struct Ticker {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ticker {
+    fn start(director: Arc<Mutex<Director>>) -> io::Result<Ticker> {
+        let (stop, stopped) = mpsc::channel();
+        let run = move || {
+            let epoch = Instant::now();
+            let mut next = epoch + TICK;
+            loop {
+                let wait = next.saturating_duration_since(Instant::now());
+                if stopped.recv_timeout(wait) != Err(RecvTimeoutError::Timeout) {
+                    return;
+                }
+                // On time again even if one tick was late; never two at once.
+                next = (next + TICK).max(Instant::now());
+                let now = Tick(epoch.elapsed().as_millis() as u64);
+                if let Err(lagging) = lock(&director).tick(now) {
+                    tracing::warn!(%lagging, "a deleted server is forgotten");
+                }
+            }
+        };
+        let thread = Builder::new().name("statistics".to_owned()).spawn(run)?;
+        Ok(Ticker { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.stop = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
