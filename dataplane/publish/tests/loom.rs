@@ -159,8 +159,8 @@ fn park_and_unpark_against_publish() {
 #[test]
 fn two_readers() {
     let mut model = loom::model::Builder::new();
-    // Three threads have too many interleavings; those with up to three preemptions show nearly all bugs.
-    model.preemption_bound = Some(3);
+    // Three threads have too many interleavings; those with up to two preemptions show nearly all bugs.
+    model.preemption_bound = Some(2);
     model.check(|| {
         let (publisher, readers, dropped) = publisher(2);
         let threads: Vec<_> = readers
