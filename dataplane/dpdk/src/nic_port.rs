@@ -103,6 +103,8 @@ pub(crate) struct PortGuard {
     name: String,
     /// Queues refer to it; it must go after the port is closed. Fields drop after `Drop::drop`.
     pool: Option<Mempool>,
+    /// DPDK keeps a pointer to it, and drivers read it when the port starts.
+    rss_key: Vec<u8>,
     /// The virtual device that was created for the port; null if it is a real one.
     created: *mut dpdk_sys::rte_device,
     eal: Eal,
@@ -227,7 +229,14 @@ impl NicPort {
         if !eal.claim(port) {
             return Err(DpdkError::foreseen(PROBE, format!("device {name} is used by two NIC ports")));
         }
-        let mut guard = PortGuard { port, name, pool: None, created: std::ptr::null_mut(), eal: eal.clone() };
+        let mut guard = PortGuard {
+            port,
+            name,
+            pool: None,
+            rss_key: Vec::new(),
+            created: std::ptr::null_mut(),
+            eal: eal.clone(),
+        };
         // SAFETY: all zeros is a valid value of this plain struct.
         let mut info: rte_eth_dev_info = unsafe { std::mem::zeroed() };
         // SAFETY: fills `info`.
@@ -295,10 +304,10 @@ impl NicPort {
         };
         let descriptors = self.set_up_queues(rx_queues, tx_queues, config, pool)?;
         let mac = self.set_address(config)?;
+        let mtu = self.set_mtu(config.mtu);
         // SAFETY: the port is configured and all its queues are set up.
         let code = unsafe { dpdk_sys::rte_eth_dev_start(self.guard.port) };
         self.guard.fail("rte_eth_dev_start", code, "cannot be started")?;
-        let mtu = self.set_mtu(config.mtu);
         // Twins need multicast (ND, routing protocols). Virtual devices without filters do not support it.
         // SAFETY: the port exists.
         unsafe { dpdk_sys::rte_eth_allmulticast_enable(self.guard.port) };
@@ -325,19 +334,23 @@ impl NicPort {
         if self.info.tx_offload_capa & fast_free != 0 && self.guard.eal.keep_one_pool() {
             conf.txmode.offloads |= fast_free;
         }
-        let mut key = config.rss_key;
+        // The hash looks at no more than 40 bytes of the key; longer ones only must be there.
+        let len = usize::from(self.info.hash_key_size);
+        let key = config.rss_key.filter(|key| len >= key.len());
+        let our_key = key.is_some();
+        self.guard.rss_key =
+            key.iter().flatten().copied().cycle().take(if our_key { len } else { 0 }).collect();
         let rss = rss::choose(self.info.flow_type_rss_offloads, config.rss_side).filter(|_| rx_queues > 1);
-        let mut our_key = false;
         if let Some((types, _)) = rss {
             conf.rxmode.mq_mode = dpdk_sys::SHIM_MQ_RX_RSS as _;
             conf.rx_adv_conf.rss_conf.rss_hf = types;
-            if let Some(key) = key.as_mut().filter(|key| usize::from(self.info.hash_key_size) == key.len()) {
-                conf.rx_adv_conf.rss_conf.rss_key = key.as_mut_ptr();
-                conf.rx_adv_conf.rss_conf.rss_key_len = key.len() as u8;
-                our_key = true;
+            if our_key {
+                conf.rx_adv_conf.rss_conf.rss_key = self.guard.rss_key.as_mut_ptr();
+                conf.rx_adv_conf.rss_conf.rss_key_len = len as u8;
             }
         }
-        // SAFETY: the port is stopped; DPDK copies `conf`, and drivers copy the key.
+        // SAFETY: the port is stopped; DPDK copies `conf` and keeps the pointer to the key, which the guard
+        // holds until the port is closed.
         let code = unsafe { dpdk_sys::rte_eth_dev_configure(self.guard.port, rx_queues, tx_queues, &conf) };
         let hint =
             format!("does not accept {rx_queues} rx and {tx_queues} tx queues with MTU {}", config.mtu);
