@@ -295,6 +295,9 @@ impl Localities {
     /// What is to be swept of a service now.
     fn check(&mut self, tables: &Tables, service: u32, now: Tick) -> Option<Sweep> {
         let table = &mut self.tables[service as usize];
+        if table.epoch == NOBODY && !table.is_haunted {
+            return None;
+        }
         let owner = tables.service(ServiceId(service));
         let is_alive = owner.is_some_and(|owner| owner.plan.epoch() == table.epoch);
         if table.entries > 0 && !is_alive {
