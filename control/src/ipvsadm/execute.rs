@@ -54,12 +54,18 @@ impl Session<'_> {
         match self.try_run(words, in_restore) {
             Ok(end) => end,
             Err(failure) => {
-                // What was listed so far comes first. Who closed an output does not want the message either.
-                let _ = self.stdout.flush();
-                let _ = writeln!(self.stderr, "{}", failure.text);
+                self.complain(failure.text);
                 if failure.ends_restore { End::Program(failure.status) } else { End::Line(failure.status) }
             }
         }
+    }
+
+    /// Writes one message, after what was listed so far. Who closed an output does not want the message either.
+    pub(super) fn complain(&mut self, mut text: String) {
+        let _ = self.stdout.flush();
+        text.push('\n');
+        // In one piece: it may become one frame of the protocol.
+        let _ = self.stderr.write_all(text.as_bytes());
     }
 
     fn try_run(&mut self, words: &[&str], in_restore: bool) -> Result<End, Failure> {
@@ -136,11 +142,10 @@ impl Session<'_> {
     /// Ends the session: what it changed is in force when this returns.
     pub(super) fn finish(mut self, end: End) -> u8 {
         let mut status = end.status();
-        if self.changed
-            && let Err(lagging) = lock(self.director).publish()
-        {
+        let published = if self.changed { lock(self.director).publish() } else { Ok(()) };
+        if let Err(lagging) = published {
             // The change was made, so this is none of the kernel's refusals.
-            let _ = writeln!(self.stderr, "{lagging}");
+            self.complain(lagging.to_string());
             status = 1;
         }
         if self.stdout.flush().is_err() && status == 0 {

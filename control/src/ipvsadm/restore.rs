@@ -54,7 +54,7 @@ pub(super) fn run(session: &mut Session) -> End {
 
 fn unreadable(session: &mut Session, error: &io::Error) -> End {
     let failure = Failure::words(format!("cannot read the commands to restore: {error}"));
-    let _ = writeln!(session.stderr, "{}", failure.text);
+    session.complain(failure.text);
     End::Program(failure.status)
 }
 
