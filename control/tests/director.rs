@@ -6,6 +6,7 @@ use fake::Rig;
 use shunt_control::director::StaticResolver;
 use shunt_control::ipvsadm::Access;
 use shunt_engine::Tick;
+use shunt_engine::sched::{NewFlow, Schedulers};
 use shunt_engine::tables::{Hop, SchedulerKind, Server, ServerId, ServiceKey, Tables};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -355,4 +356,41 @@ fn sysctls() {
     let settings = tables.settings();
     assert_eq!((settings.drop_packet, settings.expire_nodest_conn, settings.lblc_expiration), (3, true, 60));
     assert!(director.sysctls().contains(&("drop_packet", 3)));
+}
+
+/// The first picks of a fresh worker for this service.
+fn picks(rig: &Rig, service: &str) -> Vec<Option<IpAddr>> {
+    let tables = published(rig);
+    let service = tables.service_by_key(&key(service)).unwrap();
+    let mut schedulers = Schedulers::new(100, 100, 1);
+    (0..40_u8)
+        .map(|client| {
+            let flow = NewFlow {
+                protocol: 6,
+                caddr: [192, 0, 2, client].into(),
+                cport: 40_000,
+                vaddr: [10, 0, 0, client].into(),
+                vport: 80,
+                now: Tick(0),
+            };
+            let id = schedulers.pick(service, &rig.dataplane.boards, &flow)?;
+            tables.server(id).map(|server| server.daddr)
+        })
+        .collect()
+}
+
+#[test]
+fn a_batch_schedules_as_single_commands_do() {
+    for scheduler in ["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh"] {
+        let lines = format!(
+            "-A -t 10.0.0.1:80 -s {scheduler}\n-a -t 10.0.0.1:80 -r 10.1.0.1 -w 0\n-a -t 10.0.0.1:80 -r 10.1.0.2 -w 4\n\
+             -a -t 10.0.0.1:80 -r 10.1.0.3 -w 6\n-a -t 10.0.0.1:80 -r 10.1.0.4 -w 2\n"
+        );
+        let (batch, single) = (Rig::new(10, 10), Rig::new(10, 10));
+        assert_eq!(batch.run("ipvsadm -R", &lines).status, 0);
+        lines.lines().for_each(|line| single.ok(&format!("ipvsadm {line}")));
+        let picks_of_batch = picks(&batch, "10.0.0.1:80");
+        assert!(picks_of_batch.iter().any(Option::is_some), "{scheduler}");
+        assert_eq!(picks_of_batch, picks(&single, "10.0.0.1:80"), "{scheduler}");
+    }
 }
