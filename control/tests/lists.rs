@@ -316,6 +316,7 @@ fn every_message_of_the_grammar() {
         ("ipvsadm -L -h".to_owned(), 2, "invalid option `-h'"),
         ("ipvsadm --stop-daemon x".to_owned(), 2, "illegal start_daemon specified"),
         ("ipvsadm -A -f 5 -b sh-port -s sh,".to_owned(), 2, "incompatible scheduler flag `sh-port'"),
+        ("ipvsadm -A -f 5 -b ,,".to_owned(), 2, "invalid scheduler flag `,,'"),
         ("ipvsadm -t x -L".to_owned(), 255, "Try `ipvsadm -h' or 'ipvsadm --help' for more information."),
         (
             "ipvsadm --start-daemon backup --mcast-group fd00::1".to_owned(),

@@ -317,6 +317,10 @@ impl Request {
 
     /// `-b`, when the scheduler is known.
     fn take_scheduler_flags(&mut self, text: &str) -> Result<(), Failure> {
+        if text.bytes().all(|byte| byte == b',') {
+            // 1.31 crashes here.
+            return Err(Failure::words(format!("invalid scheduler flag `{text}'")));
+        }
         let flags = &mut self.service.flags;
         (flags.flag1, flags.flag2, flags.flag3) = (false, false, false);
         for word in text.split(',').filter(|word| !word.is_empty()) {
