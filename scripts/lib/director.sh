@@ -59,7 +59,7 @@ director_start() {
     director_config "$lab" "$workers" "$queues" "$device"
     : >"$dir/shuntd.log"
     lab_spawn "$lab" director shuntd "$bin/shuntd" --config "$dir/shunt.toml"
-    if ! wait_for 20 "shuntd answers" director_answers "$lab" "$bin"; then
+    if ! wait_for 20 "shuntd answers" director_answers_or_died "$lab" "$bin" || ! director_answers "$lab" "$bin"; then
         show_log "$dir/shuntd.log"
         return 1
     fi
@@ -67,11 +67,15 @@ director_start() {
     director_addresses "$lab"
 }
 
-# Fails at once when shuntd has died: waiting for it would only hide the reason.
+# Waiting for a shuntd that has died would only hide the reason.
+director_answers_or_died() {
+    director_answers "$@" || ! process_lives "$(cat "$(lab_dir "$1")/shuntd.pid")"
+}
+
 director_answers() {
     local dir
     dir=$(lab_dir "$1")
-    "$2/shuntadm" --socket "$dir/control.sock" -L -n
+    "$2/shuntadm" --socket "$dir/control.sock" -L -n >/dev/null 2>&1
 }
 
 # The kernel side of a DPDK TAP port is the far end of its cable: it moves to the bridges.
