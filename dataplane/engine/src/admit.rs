@@ -2,12 +2,12 @@
 
 use crate::binding;
 use crate::board::bump;
-use crate::conn::{Address, Conn, Index, NIL};
+use crate::conn::{Address, Conn, Direction, Index, NIL};
 use crate::counters::Counter;
 use crate::flow::{Pass, opens};
 use crate::forward::nat::{self, Rewrite};
-use crate::icmp::Answer;
-use crate::packet::Packet;
+use crate::icmp::{Answer, Quoted};
+use crate::packet::{Kind, Packet};
 use crate::persist::{Handle, NewConnection, TemplateKey};
 use crate::sched::NewFlow;
 use crate::state::{Signal, protocol, sctp, tcp};
@@ -44,7 +44,15 @@ impl<'a, A: Address> Pass<'a, A> {
         let Some(service) = tables.service_for(mark, packet.protocol, packet.dst_ip(), packet.dport) else {
             return Verdict::Punt(frame.nic_port());
         };
-        let schedulable = may_create(packet.signal, tables.settings()) && packet.sport != FTP_DATA;
+        // The director's own address as source of a packet from outside: the kernel drops it as a martian.
+        if tables.is_local(&packet.src_ip()) {
+            return Verdict::Punt(frame.nic_port());
+        }
+        let may_create = may_create(packet.signal, tables.settings());
+        if may_create && self.core.defend_against_new(tables.settings()) {
+            return Verdict::Drop(Counter::DropPacket);
+        }
+        let schedulable = may_create && packet.sport != FTP_DATA;
         let goes_on_untracked = is_stateless(service) && self.is_full();
         if !schedulable && !goes_on_untracked {
             return Verdict::Punt(frame.nic_port());
@@ -53,11 +61,7 @@ impl<'a, A: Address> Pass<'a, A> {
         if !schedulable || !room {
             return self.untracked(service, packet, frame);
         }
-        let choice = match service.persistence {
-            Some(persistence) => self.choose_persistent(service, persistence, packet),
-            None => self.choose(service, packet),
-        };
-        let choice = match choice {
+        let choice = match self.choose_for(service, packet) {
             Ok(choice) => choice,
             Err(Refusal::NoServer) => return self.no_server(service, packet, frame),
             Err(Refusal::NoRoom) => return Verdict::Drop(Counter::ConnTableFull),
@@ -71,6 +75,49 @@ impl<'a, A: Address> Pass<'a, A> {
                 self.release_control(choice.control.map_or(NIL, |handle| handle.0));
                 Verdict::Drop(Counter::ConnTableFull)
             }
+        }
+    }
+
+    /// An ICMP error from the client's side about a flow that is not known: with `schedule_icmp` it makes the connection,
+    /// whose first packet it is (spec `connections.md` §11.2).
+    pub(crate) fn admit_error<F: Frame>(
+        &mut self,
+        quoted: Quoted,
+        packet: &Packet,
+        frame: &mut F,
+    ) -> Verdict {
+        let tables = self.tables;
+        let mark = tables.mark_of(&packet.marked());
+        let service = tables.service_for(mark, packet.protocol, packet.dst_ip(), packet.dport);
+        let Some(service) = service.filter(|_| packet.sport != FTP_DATA) else {
+            return Verdict::Punt(frame.nic_port());
+        };
+        if self.core.defend_against_new(tables.settings()) {
+            return Verdict::Drop(Counter::DropPacket);
+        }
+        if self.is_full() && !self.make_room() {
+            return Verdict::Drop(Counter::ConnTableFull);
+        }
+        let choice = match self.choose_for(service, packet) {
+            Ok(choice) => choice,
+            Err(Refusal::NoServer) => return Verdict::Drop(Counter::NoRealServer),
+            Err(Refusal::NoRoom) => return Verdict::Drop(Counter::ConnTableFull),
+        };
+        let Some(index) = self.enrol(&choice, mark, packet) else {
+            self.release_control(choice.control.map_or(NIL, |handle| handle.0));
+            return Verdict::Drop(Counter::ConnTableFull);
+        };
+        let verdict = self.relay_error(index, Direction::Request, quoted, packet, frame);
+        if service.flags.one_packet && packet.protocol == protocol::UDP {
+            self.discard(index);
+        }
+        verdict
+    }
+
+    fn choose_for(&mut self, service: &Service, packet: &Packet) -> Result<Choice<'a>, Refusal> {
+        match service.persistence {
+            Some(persistence) => self.choose_persistent(service, persistence, packet),
+            None => self.choose(service, packet),
         }
     }
 
@@ -156,7 +203,10 @@ impl<'a, A: Address> Pass<'a, A> {
         let mut conn = self.make_conn(choice, packet);
         conn.fwmark = mark;
         conn.control = choice.control.map_or(NIL, |handle| handle.0);
-        conn.timeout_ms = self.core.timeouts.of(conn.protocol, conn.state);
+        // One that an ICMP error makes has no state yet: it keeps the 3 s of its birth.
+        if packet.kind == Kind::Flow {
+            conn.timeout_ms = self.core.timeouts.of(conn.protocol, conn.state);
+        }
         let index = self.table.insert(conn, self.now)?;
         binding::bind(&self.core.boards, choice.server, self.table.get(index));
         self.core.schedulers.load_changed(choice.server.id);

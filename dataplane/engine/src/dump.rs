@@ -61,15 +61,18 @@ fn template_info(template: &Template, tables: &Tables, now: Tick) -> ConnectionI
     let (key, server) = (&template.key, tables.server(template.server));
     let any =
         if key.client_net().is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    // One that no new connection may join is shown under a key that no packet has (spec `connections.md` §4.3).
+    const DISABLED: u16 = u16::MAX;
+    let (vport, dport) = if template.listed { (key.vport(), template.dport) } else { (DISABLED, DISABLED) };
     ConnectionInfo {
         protocol: key.protocol(),
         family: Family::of(&key.client_net()),
         caddr: key.client_net(),
         cport: 0,
         vaddr: key.vaddr(),
-        vport: key.vport(),
+        vport,
         daddr: server.map_or(any, |server| server.daddr),
-        dport: template.dport,
+        dport,
         state: if template.assured { "ASSURED" } else { "NONE" },
         expires_ms: template.remaining_ms(now.stamp()).max(0) as u64,
         flags: u32::from(flag::TEMPLATE),

@@ -4,6 +4,7 @@ use crate::binding;
 use crate::board::Boards;
 use crate::conn::{ConnTable, FlowKey, Index, NIL, Probe};
 use crate::counters::{Counter, WorkerCounters};
+use crate::defence::DropPacket;
 use crate::flow::Pass;
 use crate::icmp::Budget;
 use crate::orphans::Orphans;
@@ -80,6 +81,7 @@ pub(crate) struct Core {
     /// The settings that `timeouts` was made from.
     settings: Settings,
     pub(crate) budget: Budget,
+    pub(crate) drop_packet: DropPacket,
     /// Identification of IPv4 headers that this worker writes.
     pub(crate) ip_id: u16,
 }
@@ -138,6 +140,7 @@ impl Engine {
                 timeouts: Timeouts::new(&settings),
                 settings,
                 budget: Budget::default(),
+                drop_packet: DropPacket::default(),
                 ip_id: config.seed[0] as u16,
             },
         }
@@ -176,7 +179,7 @@ impl Engine {
             }
             let packet = &stage.packet;
             *verdict = match (packet.kind, packet.family) {
-                (Kind::Flow | Kind::Error { .. }, Family::V4) => {
+                (Kind::Flow | Kind::Follower | Kind::Error { .. }, Family::V4) => {
                     Pass { table: v4, core, tables, now, origin }.packet(
                         stage.probe,
                         stage.guess,
@@ -184,7 +187,7 @@ impl Engine {
                         frame,
                     )
                 }
-                (Kind::Flow | Kind::Error { .. }, Family::V6) => {
+                (Kind::Flow | Kind::Follower | Kind::Error { .. }, Family::V6) => {
                     Pass { table: v6, core, tables, now, origin }.packet(
                         stage.probe,
                         stage.guess,
@@ -266,7 +269,8 @@ impl Engine {
 #[inline]
 fn prefetch(v4: &ConnTable<u32>, v6: &ConnTable<u128>, staged: &mut [Staged]) {
     let is_flow = |stage: &&mut Staged| {
-        stage.verdict.is_none() && matches!(stage.packet.kind, Kind::Flow | Kind::Error { .. })
+        stage.verdict.is_none()
+            && matches!(stage.packet.kind, Kind::Flow | Kind::Follower | Kind::Error { .. })
     };
     for stage in staged.iter_mut().filter(is_flow) {
         stage.probe = match stage.packet.family {
@@ -297,7 +301,7 @@ impl Core {
     /// The client is the source of a packet for a virtual service and the destination of one from a real server.
     #[inline]
     pub(crate) fn hand_over(&self, tables: &Tables, packet: &Packet) -> Option<Verdict> {
-        if !matches!(packet.kind, Kind::Flow | Kind::Error { .. } | Kind::Fragment) {
+        if !matches!(packet.kind, Kind::Flow | Kind::Follower | Kind::Error { .. } | Kind::Fragment) {
             return None;
         }
         let owner = self.owner_of(tables, packet)?;

@@ -3,6 +3,7 @@
 use crate::binding;
 use crate::conn::{Address, ConnTable, Direction, Index, NIL, Probe, Tuple, flag};
 use crate::counters::Counter;
+use crate::defence;
 use crate::engine::{Core, Origin};
 use crate::forward::nat::Rewrite;
 use crate::forward::{link, tunnel};
@@ -57,6 +58,10 @@ impl<'a, A: Address> Pass<'a, A> {
         }
         match packet.kind {
             Kind::Flow => self.admit(packet, frame),
+            Kind::Error { quoted_l3, quoted_l4 } if self.tables.settings().schedule_icmp => {
+                let quoted = icmp::Quoted { l3: usize::from(quoted_l3), l4: usize::from(quoted_l4) };
+                self.admit_error(quoted, packet, frame)
+            }
             _ => Verdict::Punt(frame.nic_port()),
         }
     }
@@ -118,7 +123,8 @@ impl<'a, A: Address> Pass<'a, A> {
         }
         let mut timeout_ms = conn.timeout_ms;
         if signal != Signal::Nothing {
-            let next = state::next(conn.state, way, signal, self.tables.settings().secure_tcp >= 2);
+            let next =
+                state::next(conn.state, way, signal, self.tables.settings().secure_tcp == defence::ALWAYS);
             if next != conn.state {
                 binding::enter(&self.core.boards, conn, next);
                 self.core.schedulers.load_changed(conn.server);
@@ -213,6 +219,12 @@ impl<'a, A: Address> Pass<'a, A> {
     /// A packet from the server.
     #[inline]
     fn reply<F: Frame>(&mut self, index: Index, packet: &Packet, frame: &mut F) -> Verdict {
+        let nat = self.table.get(index).method() == ForwardingMethod::Nat;
+        // Other servers answer from the virtual address. Where that is one of the director's own, nobody else may
+        // use it: the kernel drops such packets as martians.
+        if !nat && self.tables.is_local(&packet.src_ip()) {
+            return Verdict::Punt(frame.nic_port());
+        }
         if link::ttl(packet, frame) <= 1 {
             return self.answer(icmp::Answer::TimeExceeded, Counter::TtlExceeded, packet, frame);
         }

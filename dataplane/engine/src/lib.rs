@@ -10,6 +10,7 @@ pub mod board;
 mod conn;
 mod connection_info;
 pub mod counters;
+mod defence;
 mod dump;
 mod engine;
 mod flow;

@@ -20,12 +20,16 @@ pub const IPV4_LEN: usize = 20;
 pub const IPV6_LEN: usize = 40;
 const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
+const ESP: u8 = 50;
+const AH: u8 = 51;
 
 /// What a packet is to the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// TCP, UDP or SCTP with readable ports.
     Flow,
+    /// ESP or AH: has no ports and makes no connection, but follows that of its key exchange, UDP port 500 to 500.
+    Follower,
     /// An ICMP error: the tuple is that of the quoted packet *reversed*, so that the look-up of a flow finds it, and
     /// tells by its direction which side reports.
     Error {
@@ -271,11 +275,21 @@ fn transport(bytes: &[u8], packet: &mut Packet) -> Kind {
         protocol::TCP | protocol::UDP | protocol::SCTP => return Kind::Drop(Counter::Malformed),
         ICMP if packet.family == Family::V4 => return icmp_v4(bytes, packet),
         ICMPV6 if packet.family == Family::V6 => return icmp_v6(bytes, packet),
+        ESP | AH => return follower(packet),
         _ => return Kind::Punt,
     };
     packet.sport = u16::from_be_bytes([rest[0], rest[1]]);
     packet.dport = u16::from_be_bytes([rest[2], rest[3]]);
     Kind::Flow
+}
+
+/// Looked up as a datagram of its key exchange (spec `connections.md` §2).
+fn follower(packet: &mut Packet) -> Kind {
+    const KEY_EXCHANGE: u16 = 500;
+    packet.protocol = protocol::UDP;
+    (packet.sport, packet.dport) = (KEY_EXCHANGE, KEY_EXCHANGE);
+    packet.signal = Signal::Nothing;
+    Kind::Follower
 }
 
 /// The event of the first SCTP chunk (RFC 9260 §3.2: type, flags, length; chunks are padded to 4 bytes).
@@ -351,6 +365,7 @@ fn quoted_flow(
         return Kind::Punt;
     };
     packet.protocol = quoted;
+    packet.signal = Signal::Nothing;
     (packet.src, packet.dst) = (ends.1, ends.0);
     (packet.sport, packet.dport) = (dport, sport);
     Kind::Error { quoted_l3: offsets.0 as u16, quoted_l4: offsets.1 as u16 }

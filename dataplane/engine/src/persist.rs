@@ -88,7 +88,7 @@ pub(crate) struct Template {
     timeout_ms: u32,
     last_seen: u32,
     /// Found by its key? A template whose server went away is not, and only waits for its connections.
-    listed: bool,
+    pub(crate) listed: bool,
 }
 
 impl Template {

@@ -124,3 +124,21 @@ fn errors_reach_the_worker_that_owns_the_flow() {
         assert_eq!(out.sent(OUTSIDE).src, ip(side.vip));
     }
 }
+
+#[test]
+fn with_schedule_icmp_an_error_makes_its_connection() {
+    for side in &SIDES {
+        let mut rig = Rig::new(&[Setup::new(TCP, side.vip, ForwardingMethod::Nat, &[side.real])]);
+        let lost = between(side.vip, side.client).tcp(80, 40_000, Flags::ACK);
+        let error = || quoting(between(side.router, side.vip), side, &lost);
+        assert_eq!(rig.outside(error()).verdict, Verdict::Punt(OUTSIDE));
+        rig.tables.settings_mut().schedule_icmp = true;
+        let sent = rig.outside(error());
+        let checked = sent.sent(INSIDE);
+        assert_eq!((checked.src, checked.dst), (ip(side.router), ip(side.real)));
+        assert_eq!(quoted(&checked, &sent.bytes), (ip(side.real), ip(side.client), 8080, 40_000));
+        let entries = rig.connections();
+        assert_eq!((entries.len(), entries[0].state, entries[0].expires_ms), (1, "NONE", 3000));
+        assert_eq!(rig.counter(Counter::NewConnections), 1);
+    }
+}

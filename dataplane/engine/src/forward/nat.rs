@@ -2,7 +2,7 @@
 //! connection (spec `forwarding.md` §3, RFC 1624).
 
 use crate::conn::{Address, Conn};
-use crate::packet::Packet;
+use crate::packet::{Kind, Packet};
 use crate::state::protocol;
 use crate::tables::Family;
 use shunt_wire::checksum::Delta;
@@ -75,6 +75,9 @@ impl<A: Address> Rewrite<A> {
     pub fn apply<F: Frame>(&self, packet: &Packet, frame: &mut F) {
         let bytes = frame.bytes_mut();
         self.write_address(usize::from(packet.l3), bytes);
+        if packet.kind == Kind::Follower {
+            return;
+        }
         let l4 = usize::from(packet.l4);
         let place = l4 + if self.end == End::Destination { 2 } else { 0 };
         bytes[place..place + 2].copy_from_slice(&self.l4_port.to_be_bytes());
