@@ -22,14 +22,21 @@ const ERROR_TOS: u8 = 0xc0;
 struct Error {
     v4: (u8, u8),
     v6: (u8, u8),
-    word: u32,
+    v4_word: u32,
+    v6_word: u32,
 }
 
-const TIME_EXCEEDED: Error = Error { v4: (11, 0), v6: (3, 0), word: 0 };
-const NO_ROUTE: Error = Error { v4: (3, 0), v6: (1, 0), word: 0 };
-const NO_NEIGHBOUR: Error = Error { v4: (3, 1), v6: (1, 3), word: 0 };
-const PORT_UNREACHABLE: Error = Error { v4: (3, 3), v6: (1, 4), word: 0 };
-const PROTOCOL_UNREACHABLE: Error = Error { v4: (3, 2), v6: (4, 1), word: IPV6_NEXT_HEADER_AT };
+impl Error {
+    const fn plain(v4: (u8, u8), v6: (u8, u8)) -> Error {
+        Error { v4, v6, v4_word: 0, v6_word: 0 }
+    }
+}
+
+const TIME_EXCEEDED: Error = Error::plain((11, 0), (3, 0));
+const NO_ROUTE: Error = Error::plain((3, 0), (1, 0));
+const NO_NEIGHBOUR: Error = Error::plain((3, 1), (1, 3));
+const PORT_UNREACHABLE: Error = Error::plain((3, 3), (1, 4));
+const PROTOCOL_UNREACHABLE: Error = Error { v6_word: IPV6_NEXT_HEADER_AT, ..Error::plain((3, 2), (4, 1)) };
 /// Where IPv6 says what follows: the pointer of "unrecognized next header".
 const IPV6_NEXT_HEADER_AT: u32 = 6;
 
@@ -101,7 +108,8 @@ impl Kernel {
             if !ip.dont_fragment {
                 return Vec::new();
             }
-            let too_big = Error { v4: (3, 4), v6: (2, 0), word: next.mtu.into() };
+            let mtu = next.mtu.into();
+            let too_big = Error { v4: (3, 4), v6: (2, 0), v4_word: mtu, v6_word: mtu };
             return self.error(topology, nic_port, too_big, ip, packet);
         }
         let mut packet = packet.to_vec();
@@ -225,13 +233,13 @@ impl Kernel {
             return Vec::new();
         }
         let v4 = ip.dst.is_ipv4();
-        let ((kind, code), protocol, tos, longest) = if v4 {
-            (error.v4, protocol::ICMP, ERROR_TOS, ERROR_MAX_V4 - IPV4_LEN)
+        let ((kind, code), word, protocol, tos, longest) = if v4 {
+            (error.v4, error.v4_word, protocol::ICMP, ERROR_TOS, ERROR_MAX_V4 - IPV4_LEN)
         } else {
-            (error.v6, protocol::ICMPV6, 0, ERROR_MAX_V6 - IPV6_LEN)
+            (error.v6, error.v6_word, protocol::ICMPV6, 0, ERROR_MAX_V6 - IPV6_LEN)
         };
         let mut message = vec![kind, code, 0, 0];
-        message.extend(error.word.to_be_bytes());
+        message.extend(word.to_be_bytes());
         message.extend(packet);
         message.truncate(longest);
         let src = match (topology.is_local(&ip.dst), v4) {
