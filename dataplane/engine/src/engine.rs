@@ -65,6 +65,20 @@ pub enum Origin {
     Wire,
     /// From another worker, which found that this one owns it. Not handed over again.
     HandOver,
+    /// From the kernel twin of its NIC port, addressed and ready to leave. Of these only the answers of real servers
+    /// that are the director itself are changed; all others leave as they are.
+    Twin,
+    /// The same, from another worker, which found that this one owns the flow.
+    TwinHandOver,
+}
+
+impl Origin {
+    /// Did the director's own kernel make it?
+    #[inline]
+    #[must_use]
+    pub fn is_kernel(self) -> bool {
+        matches!(self, Origin::Twin | Origin::TwinHandOver)
+    }
 }
 
 /// Everything of a worker but its connections.
@@ -163,10 +177,10 @@ impl Engine {
         let Engine { v4, v6, core, stages, steer_first, .. } = self;
         let staged = &mut stages[..frames.len()];
         for (stage, frame) in staged.iter_mut().zip(frames.iter_mut()) {
-            classify(tables, frame, &mut stage.packet);
+            classify(tables, origin, frame, &mut stage.packet);
             stage.verdict = None;
         }
-        if *steer_first && origin == Origin::Wire {
+        if *steer_first && origin == Origin::Wire || core.workers > 1 && origin == Origin::Twin {
             for stage in staged.iter_mut() {
                 stage.verdict = core.hand_over(tables, &stage.packet);
             }
@@ -195,6 +209,7 @@ impl Engine {
                         frame,
                     )
                 }
+                _ if origin.is_kernel() => Verdict::Transmit(frame.nic_port()),
                 (Kind::Fragment, _) => core.fragment(tables, packet, frame),
                 (Kind::Punt, _) => Verdict::Punt(frame.nic_port()),
                 (Kind::Drop(counter), _) => Verdict::Drop(counter),

@@ -15,6 +15,7 @@ use crate::tables::{Family, ForwardingMethod, Hop, Server, Tables};
 use crate::tick::Tick;
 use crate::verdict::Verdict;
 use shunt_wire::Frame;
+use std::net::IpAddr;
 
 /// One packet's way through the tables of its family.
 pub(crate) struct Pass<'a, A> {
@@ -39,6 +40,10 @@ impl<'a, A: Address> Pass<'a, A> {
         let Some((index, direction)) = self.table.find(&tuple, probe, guess) else {
             return self.miss(packet, frame);
         };
+        // A client on the director itself reaches its service through the kernel, or not at all.
+        if self.origin.is_kernel() && direction == Direction::Request {
+            return Verdict::Transmit(frame.nic_port());
+        }
         if let Kind::Error { quoted_l3, quoted_l4 } = packet.kind {
             let quoted = icmp::Quoted { l3: usize::from(quoted_l3), l4: usize::from(quoted_l4) };
             return self.relay_error(index, direction, quoted, packet, frame);
@@ -57,6 +62,7 @@ impl<'a, A: Address> Pass<'a, A> {
             return verdict;
         }
         match packet.kind {
+            _ if self.origin.is_kernel() => Verdict::Transmit(frame.nic_port()),
             Kind::Flow => self.admit(packet, frame),
             Kind::Error { quoted_l3, quoted_l4 } if self.tables.settings().schedule_icmp => {
                 let quoted = icmp::Quoted { l3: usize::from(quoted_l3), l4: usize::from(quoted_l4) };
@@ -222,10 +228,11 @@ impl<'a, A: Address> Pass<'a, A> {
         let nat = self.table.get(index).method() == ForwardingMethod::Nat;
         // Other servers answer from the virtual address. Where that is one of the director's own, nobody else may
         // use it: the kernel drops such packets as martians.
-        if !nat && self.tables.is_local(&packet.src_ip()) {
+        let forwarded = !self.origin.is_kernel();
+        if forwarded && !nat && self.tables.is_local(&packet.src_ip()) {
             return Verdict::Punt(frame.nic_port());
         }
-        if link::ttl(packet, frame) <= 1 {
+        if forwarded && link::ttl(packet, frame) <= 1 {
             return self.answer(icmp::Answer::TimeExceeded, Counter::TtlExceeded, packet, frame);
         }
         if let Some(server) = self.bound_server(index) {
@@ -236,12 +243,16 @@ impl<'a, A: Address> Pass<'a, A> {
         if conn.method() == ForwardingMethod::Nat {
             Rewrite::reply(conn).apply(packet, frame);
         }
+        self.send_reply(packet.dst_ip(), packet, frame)
+    }
+
+    /// A reply goes on its way to the client as any forwarded packet does. What the kernel sent is on its way already.
+    pub(crate) fn send_reply<F: Frame>(&mut self, to: IpAddr, packet: &Packet, frame: &mut F) -> Verdict {
+        if self.origin.is_kernel() {
+            return Verdict::Transmit(frame.nic_port());
+        }
         link::decrement_ttl(packet, frame);
-        let hop = match packet.family {
-            Family::V4 => self.tables.routes().lookup_v4(packet.dst as u32),
-            Family::V6 => self.tables.routes().lookup_v6(packet.dst),
-        };
-        link::send(&hop, || packet.dst_ip(), frame)
+        link::send(&self.tables.routes().lookup(to), || to, frame)
     }
 
     /// May a packet that opens a connection take this entry's place (spec `connections.md` §7.4)?

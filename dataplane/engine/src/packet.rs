@@ -2,6 +2,7 @@
 
 use crate::conn::{Address, Tuple};
 use crate::counters::Counter;
+use crate::engine::Origin;
 use crate::state::{Signal, protocol, sctp};
 use crate::tables::{Family, Marked, Tables};
 use shunt_wire::{Frame, NicPortId};
@@ -156,22 +157,24 @@ fn be32(bytes: &[u8], at: usize) -> u32 {
 
 /// Parses a frame into `packet`, field by field where it lies. Cuts off what lies behind the IP packet (padding).
 #[inline]
-pub fn classify<F: Frame>(tables: &Tables, frame: &mut F, packet: &mut Packet) {
+pub fn classify<F: Frame>(tables: &Tables, origin: Origin, frame: &mut F, packet: &mut Packet) {
     packet.ip_len = 0;
-    packet.kind = link_layer(tables, frame, packet);
+    packet.kind = link_layer(tables, origin, frame, packet);
     if packet.ip_len > 0 {
         frame.truncate(usize::from(packet.l3) + usize::from(packet.ip_len));
     }
 }
 
 #[inline]
-fn link_layer<F: Frame>(tables: &Tables, frame: &F, packet: &mut Packet) -> Kind {
+fn link_layer<F: Frame>(tables: &Tables, origin: Origin, frame: &F, packet: &mut Packet) -> Kind {
     let bytes = frame.bytes();
     let Some(header) = bytes.first_chunk::<ETHERNET_LEN>() else { return Kind::Drop(Counter::Malformed) };
     packet.nic_port = frame.nic_port();
     // Packets for other hosts are none of our business (spec `connections.md` §2: PACKET_HOST only).
     let Some(info) = tables.nic_ports().get(usize::from(packet.nic_port.0)) else { return Kind::Punt };
-    if header[..6] != info.mac.0 {
+    // What the kernel sends comes from that address instead of going to it.
+    let own = if origin.is_kernel() { &header[6..12] } else { &header[..6] };
+    if own != info.mac.0 {
         return Kind::Punt;
     }
     match u16::from_be_bytes([header[12], header[13]]) {

@@ -5,9 +5,9 @@ mod common;
 use common::{INSIDE, OUTSIDE, Rig, Setup, ip};
 use shunt_engine::Verdict;
 use shunt_engine::counters::Counter;
-use shunt_engine::tables::{ForwardingMethod, Persistence, SchedulerKind, ServerId};
+use shunt_engine::tables::{ForwardingMethod, Hop, Persistence, SchedulerKind, ServerId};
 use shunt_wire::Flags;
-use shunt_wire::craft::Craft;
+use shunt_wire::craft::{Craft, check};
 use std::collections::HashSet;
 
 const TCP: u8 = 6;
@@ -309,4 +309,21 @@ fn a_template_that_nobody_may_join_is_shown_disabled() {
         .collect();
     templates.sort_unstable();
     assert_eq!(templates, [(80, 8080), (u16::MAX, u16::MAX)]);
+}
+
+#[test]
+fn a_server_that_is_the_director_itself_answers_through_its_kernel() {
+    for workers in [1, 3] {
+        let setup = Setup::new(TCP, "10.0.1.100", ForwardingMethod::Nat, &["10.0.1.1"]);
+        let mut rig = Rig::with_workers(&[setup], workers, 1024);
+        rig.change_server(0, |server| server.hop = Hop::Local);
+        let there = rig.outside(request(4000, Flags::SYN));
+        assert_eq!(there.verdict, Verdict::Punt(OUTSIDE));
+        assert_eq!(check(&there.bytes).unwrap().dst, ip("10.0.1.1"), "the kernel gets it translated");
+        let answer = between("10.0.1.1", "192.0.2.9").ttl(1).tcp(8080, 4000, Flags::SYN | Flags::ACK);
+        let back = rig.kernel_sends(answer).sent(OUTSIDE);
+        assert_eq!((back.src, back.sport, back.ttl), (ip("10.0.1.100"), 80, 1), "not forwarded: sent");
+        let other = rig.kernel_sends(between("10.0.1.1", "192.0.2.9").tcp(22, 4000, Flags::ACK)).sent(OUTSIDE);
+        assert_eq!((other.src, other.sport), (ip("10.0.1.1"), 22));
+    }
 }

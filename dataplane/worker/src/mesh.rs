@@ -24,8 +24,11 @@ pub(crate) enum Parcel {
     Process(Mbuf),
     /// A finished frame, to be sent from a NIC port of which the receiver has a tx queue.
     Transmit(Mbuf, NicPortId),
-    /// The same, from the kernel twin.
-    Inject(Mbuf, NicPortId),
+    /// A frame of the kernel twin of its NIC port, of which the receiver has a tx queue. It may answer for a real server
+    /// that is the director itself.
+    Inject(Mbuf),
+    /// The same, of a flow that the receiver owns.
+    ProcessTwin(Mbuf),
 }
 
 /// What the slow path gets from a worker.

@@ -172,9 +172,10 @@ impl SlowPath {
             for _ in 0..TURN {
                 let Some(twin) = &mut self.twins[index] else { break };
                 let nic_port = twin.nic_port;
-                let Some(frame) = twin.read(&self.pool) else { break };
+                let Some(mut frame) = twin.read(&self.pool) else { break };
+                frame.set_nic_port(nic_port);
                 busy = true;
-                if !self.give(nic_port, |nic_port| Parcel::Inject(frame, nic_port)) {
+                if !self.give(nic_port, |_| Parcel::Inject(frame)) {
                     self.counters.add(Counter::Injected, 1);
                     self.counters.add(Counter::HandOverFull, 1);
                 }

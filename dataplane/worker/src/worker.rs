@@ -110,34 +110,36 @@ impl Pass<'_> {
     /// One burst from another thread.
     #[inline]
     fn take_over(&mut self, ring: &mut Consumer<Parcel>) -> usize {
-        let mut burst: Burst<BURST> = Burst::new();
-        let (mut handed_in, mut injected) = (0, 0);
-        while !burst.is_full() && handed_in + injected < BURST {
+        let (mut flows, mut answers, mut injected) = (Burst::new(), Burst::new(), Burst::new());
+        let (mut taken, mut of_kernel): (usize, usize) = (0, 0);
+        while taken < BURST {
             let Ok(parcel) = ring.pop() else { break };
-            match parcel {
-                Parcel::Process(frame) => {
-                    handed_in += 1;
-                    // The loop's condition keeps room for it.
-                    let _ = burst.push(frame);
+            taken += 1;
+            // The loop's condition keeps room for all of them.
+            let _ = match parcel {
+                Parcel::Process(frame) => flows.push(frame),
+                Parcel::ProcessTwin(frame) => answers.push(frame),
+                Parcel::Inject(frame) => {
+                    of_kernel += 1;
+                    injected.push(frame)
                 }
                 Parcel::Transmit(frame, nic_port) => {
-                    handed_in += 1;
                     self.exits.transmit(frame, nic_port);
+                    Ok(())
                 }
-                Parcel::Inject(frame, nic_port) => {
-                    injected += 1;
-                    self.exits.transmit(frame, nic_port);
-                }
+            };
+        }
+        if taken > 0 {
+            self.exits.counters.add(Counter::HandedIn, (taken - of_kernel) as u64);
+            self.exits.counters.add(Counter::Injected, of_kernel as u64);
+        }
+        let bursts = [(flows, Origin::HandOver), (answers, Origin::TwinHandOver), (injected, Origin::Twin)];
+        for (mut burst, origin) in bursts {
+            if !burst.is_empty() {
+                self.process(&mut burst, origin);
             }
         }
-        if handed_in + injected > 0 {
-            self.exits.counters.add(Counter::HandedIn, handed_in as u64);
-            self.exits.counters.add(Counter::Injected, injected as u64);
-        }
-        if !burst.is_empty() {
-            self.process(&mut burst, Origin::HandOver);
-        }
-        handed_in + injected
+        taken
     }
 
     #[inline]
@@ -146,7 +148,7 @@ impl Pass<'_> {
         let mut verdicts = [Verdict::Drop(Counter::Malformed); BURST];
         self.engine.process_burst(self.tables, self.now, origin, burst, &mut verdicts);
         for (frame, verdict) in burst.drain().zip(verdicts) {
-            self.exits.carry_out(frame, verdict);
+            self.exits.carry_out(frame, origin, verdict);
         }
     }
 }
@@ -164,9 +166,12 @@ impl Exits {
     }
 
     #[inline]
-    fn carry_out(&mut self, frame: Mbuf, verdict: Verdict) {
+    fn carry_out(&mut self, frame: Mbuf, origin: Origin, verdict: Verdict) {
         match verdict {
             Verdict::Transmit(nic_port) => self.transmit(frame, nic_port),
+            Verdict::HandOver(worker) if origin.is_kernel() => {
+                self.hand_over(usize::from(worker), Parcel::ProcessTwin(frame));
+            }
             Verdict::HandOver(worker) => self.hand_over(usize::from(worker), Parcel::Process(frame)),
             Verdict::Punt(nic_port) => {
                 if self.has_twin.get(usize::from(nic_port.0)) == Some(&true) {

@@ -237,6 +237,26 @@ impl Machine {
         output
     }
 
+    /// A frame of the kernel twin: the engine sees it on its way out.
+    fn inject(&mut self, emitted: Emitted, output: &mut Output) {
+        let mut frames = [HeapFrame::new(&emitted.frame, emitted.nic_port)];
+        let mut verdicts = [Verdict::Drop(Counter::Malformed)];
+        {
+            let World { engine, tables, now, .. } = &mut *lock(&self.worker.world);
+            engine.process_burst(tables, *now, Origin::Twin, &mut frames, &mut verdicts);
+        }
+        match verdicts[0] {
+            Verdict::Transmit(nic_port) => {
+                output.sent.push(Emitted { nic_port, frame: frames[0].bytes().to_vec(), ..emitted });
+            }
+            Verdict::Drop(counter) => output.dropped.push(counter.name()),
+            other => output.dropped.push(match other {
+                Verdict::Punt(_) => "punted, though it came from the kernel",
+                _ => "held, though it came from the kernel",
+            }),
+        }
+    }
+
     /// What the poll loop does with a verdict.
     fn carry_out(&mut self, before: &[u8], frame: &[u8], verdict: Verdict, output: &mut Output) {
         match verdict {
@@ -245,7 +265,9 @@ impl Machine {
                 output.sent.push(Emitted { nic_port, frame: frame.to_vec(), made });
             }
             Verdict::Punt(nic_port) => {
-                output.sent.extend(self.kernel.receive(&self.topology, nic_port, frame));
+                for emitted in self.kernel.receive(&self.topology, nic_port, frame) {
+                    self.inject(emitted, output);
+                }
             }
             // All neighbours are permanent, so one that is missing stays so.
             Verdict::AwaitNeighbour { .. } => output.dropped.push(Counter::NoNeighbour.name()),

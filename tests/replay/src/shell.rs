@@ -198,16 +198,16 @@ fn ip(machine: &mut Machine, command: &str, words: &[&str]) -> Answer {
         }
         ["route" | "r", verb, prefix, ..] => {
             let Some((address, len)) = prefix_of(prefix) else { return unclear() };
-            let done = match (*verb, after("via").and_then(|via| via.parse().ok()), after("dev")) {
-                ("add" | "replace", Some(via), _) => {
-                    machine.change_topology(|topology| topology.add_route_via(address, len, via))
-                }
-                ("add" | "replace", None, Some(name)) => {
-                    machine.change_topology(|topology| topology.add_route_on_link(address, len, name))
-                }
-                ("del", ..) => machine.change_topology(|topology| topology.delete_route(address, len)),
-                _ => return unclear(),
-            };
+            let adds = ["add", "replace", "change", "append"].contains(verb);
+            let mtu = after("mtu").and_then(|mtu| mtu.parse().ok());
+            let done = machine.change_topology(|topology| {
+                let done = match (adds, after("via").and_then(|via| via.parse().ok()), after("dev")) {
+                    (true, Some(via), _) => topology.add_route_via(address, len, via),
+                    (true, None, Some(name)) => topology.add_route_on_link(address, len, name),
+                    _ => *verb == "del" && topology.delete_route(address, len),
+                };
+                done && mtu.is_none_or(|mtu| topology.set_route_mtu(address, len, mtu))
+            });
             Answer::done(done, command)
         }
         ["neigh" | "n", "add" | "replace", address, ..] => {

@@ -29,6 +29,8 @@ struct Route {
     len: u8,
     nic_port: usize,
     gateway: Option<IpAddr>,
+    /// Path MTU, where it is not the NIC port's.
+    mtu: Option<u16>,
 }
 
 /// Addresses, neighbours and routes of the director.
@@ -120,7 +122,7 @@ impl Topology {
 
     fn add_route(&mut self, prefix: IpAddr, len: u8, nic_port: usize, gateway: Option<IpAddr>) {
         self.routes.retain(|route| (route.prefix, route.len) != (prefix, len));
-        self.routes.push(Route { prefix, len, nic_port, gateway });
+        self.routes.push(Route { prefix, len, nic_port, gateway, mtu: None });
     }
 
     /// `ip route add PREFIX/LEN via GATEWAY`. False if nothing leads to the gateway.
@@ -135,6 +137,12 @@ impl Topology {
         let Some(nic_port) = self.nic_port(name) else { return false };
         self.add_route(prefix, len, usize::from(nic_port.0), None);
         true
+    }
+
+    /// `ip route … mtu N`: the path MTU of a route. False if there is no such route.
+    pub fn set_route_mtu(&mut self, prefix: IpAddr, len: u8, mtu: u16) -> bool {
+        let found = self.routes.iter_mut().find(|route| (route.prefix, route.len) == (prefix, len));
+        found.map(|route| route.mtu = Some(mtu)).is_some()
     }
 
     /// `ip route del PREFIX/LEN`. False if there is no such route.
@@ -216,16 +224,17 @@ impl Topology {
             return Hop::Local;
         }
         match self.route(address) {
-            Some(route) => self.via(route.nic_port, route.gateway.unwrap_or(address)),
+            Some(route) => self.via(route, route.gateway.unwrap_or(address)),
             None => Hop::Unreachable,
         }
     }
 
-    fn via(&self, nic_port: usize, neighbour: IpAddr) -> Hop {
+    fn via(&self, route: &Route, neighbour: IpAddr) -> Hop {
         let Some(&dst_mac) = self.neighbours.get(&neighbour) else { return Hop::Unresolved };
-        let info = &self.nic_ports[nic_port].info;
-        let nic_port = NicPortId(u8::try_from(nic_port).unwrap_or(u8::MAX));
-        Hop::Via(NextHop { nic_port, mtu: info.mtu, dst_mac, src_mac: info.mac })
+        let info = &self.nic_ports[route.nic_port].info;
+        let nic_port = NicPortId(u8::try_from(route.nic_port).unwrap_or(u8::MAX));
+        let mtu = route.mtu.unwrap_or(info.mtu);
+        Hop::Via(NextHop { nic_port, mtu, dst_mac, src_mac: info.mac })
     }
 
     /// The source address that routing selects for packets to `address`.
@@ -248,7 +257,7 @@ impl Topology {
         let mut routes = Routes::default();
         for route in &self.routes {
             let hop = match route.gateway {
-                Some(gateway) => self.via(route.nic_port, gateway),
+                Some(gateway) => self.via(route, gateway),
                 None => Hop::Unresolved,
             };
             routes.insert(route.prefix, route.len, hop);

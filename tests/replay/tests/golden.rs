@@ -7,7 +7,6 @@ use std::path::Path;
 /// Cases that are known to differ, and why.
 const DIFFERENT: &[(&str, &str)] = &[
     ("ftp", "the FTP helper is not built yet"),
-    ("local-node", "answers of the director's own stack do not pass the engine yet"),
     ("nat-frag", "fragments are not gathered yet"),
     ("sched-twos", "its picks are random numbers of the kernel"),
     ("sip-pe", "the SIP persistence engine is not built yet"),

@@ -39,7 +39,7 @@ impl<A: Address> Pass<'_, A> {
         if nat && !checksum_is_right(packet, frame.bytes()) {
             return Verdict::Drop(Counter::BadChecksum);
         }
-        if link::ttl(packet, frame) <= 1 {
+        if !self.origin.is_kernel() && link::ttl(packet, frame) <= 1 {
             // No error is ever sent about an error (RFC 1122 §3.2.2).
             return Verdict::Drop(Counter::TtlExceeded);
         }
@@ -67,9 +67,8 @@ impl<A: Address> Pass<'_, A> {
             rewrite_quoted(packet.family, End::Destination, quoted, (vaddr, vport), frame.bytes_mut());
             renew_checksum(packet, frame.bytes_mut());
         }
-        link::decrement_ttl(packet, frame);
         let to = outer_destination(packet, frame.bytes());
-        link::send(&self.tables.routes().lookup(to), || to, frame)
+        self.send_reply(to, packet, frame)
     }
 
     fn error_from_client<F: Frame>(

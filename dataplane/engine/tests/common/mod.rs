@@ -212,19 +212,29 @@ impl Rig {
 
     /// A burst of one on worker `first`, handed over as it asks.
     pub fn pass_on(&mut self, first: usize, frame: &HeapFrame) -> Outcome {
+        self.pass_from((Origin::Wire, Origin::HandOver), first, frame)
+    }
+
+    fn pass_from(&mut self, origins: (Origin, Origin), first: usize, frame: &HeapFrame) -> Outcome {
         let mut frames = [frame.clone()];
         let mut verdicts = [Verdict::Punt(OUTSIDE)];
         let engine = &mut self.engines[first];
-        engine.process_burst(&self.tables, self.now, Origin::Wire, &mut frames, &mut verdicts);
+        engine.process_burst(&self.tables, self.now, origins.0, &mut frames, &mut verdicts);
         let Verdict::HandOver(owner) = verdicts[0] else {
             return Outcome { verdict: verdicts[0], bytes: frames[0].bytes().to_vec(), worker: first };
         };
         assert_eq!(frames[0].bytes(), frame.bytes(), "handed over as it came");
         assert_ne!(usize::from(owner), first);
         let engine = &mut self.engines[usize::from(owner)];
-        engine.process_burst(&self.tables, self.now, Origin::HandOver, &mut frames, &mut verdicts);
+        engine.process_burst(&self.tables, self.now, origins.1, &mut frames, &mut verdicts);
         assert!(!matches!(verdicts[0], Verdict::HandOver(_)), "handed over once at most");
         Outcome { verdict: verdicts[0], bytes: frames[0].bytes().to_vec(), worker: usize::from(owner) }
+    }
+
+    /// A packet that the director's own kernel sends to the outside.
+    pub fn kernel_sends(&mut self, craft: Craft) -> Outcome {
+        let frame = craft.macs(OUTSIDE_MAC, ROUTER_MAC).heap_frame(OUTSIDE);
+        self.pass_from((Origin::Twin, Origin::TwinHandOver), 0, &frame)
     }
 
     pub fn pass(&mut self, frame: &HeapFrame) -> Outcome {
