@@ -6,6 +6,7 @@ use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Owner and group may connect.
 const SOCKET_MODE: u32 = 0o660;
@@ -64,7 +65,7 @@ impl SocketLock {
     /// Takes the lock, before anything else of a daemon starts. Creates the directory if it is missing.
     ///
     /// # Errors
-    /// [`SocketError::Taken`] if another daemon lives.
+    /// [`SocketError::Taken`] if another daemon lives: at once if it answers, after ten seconds if it only holds the lock.
     pub fn acquire(path: &Path) -> Result<SocketLock, SocketError> {
         if let Some(directory) = path.parent() {
             DirBuilder::new()
@@ -82,7 +83,7 @@ impl SocketLock {
             .mode(LOCK_MODE)
             .open(&lock)
             .map_err(system("cannot open", &lock))?;
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if !lock_unless_alive(&file, path) {
             let mut text = String::new();
             let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
             return Err(SocketError::Taken { path: path.display().to_string(), pid });
@@ -118,8 +119,8 @@ impl SocketLock {
             Ok(found) if !found.file_type().is_socket() => {
                 Err(SocketError::NotASocket(path.display().to_string()))
             }
-            // Whoever answers there does not know of our lock.
-            Ok(_) if UnixStream::connect(path).is_ok() => {
+            // Whoever listens there does not know of our lock.
+            Ok(_) if keeps_listening(path) => {
                 Err(SocketError::Taken { path: path.display().to_string(), pid: None })
             }
             Ok(_) => std::fs::remove_file(path).map_err(system("cannot remove the stale socket", path)),
@@ -134,6 +135,47 @@ impl SocketLock {
     pub(super) fn remove(&self) {
         let _ = std::fs::remove_file(&self.path);
     }
+}
+
+/// Takes the lock. One that is held by a daemon which answers is refused at once; one that was killed holds its lock until
+/// the kernel has taken down its memory and its NIC ports, so it is waited for.
+fn lock_unless_alive(file: &File, path: &Path) -> bool {
+    const DYING: Duration = Duration::from_secs(10);
+    const PAUSE: Duration = Duration::from_millis(20);
+    let deadline = Instant::now() + DYING;
+    while flock(file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if answers(path) || Instant::now() > deadline {
+            return false;
+        }
+        std::thread::sleep(PAUSE);
+    }
+    true
+}
+
+/// Does a daemon answer there? To be connected to is not enough: the kernel does that for a dying process as well.
+fn answers(path: &Path) -> bool {
+    const PATIENCE: Duration = Duration::from_millis(500);
+    let ask = || {
+        let mut stream = UnixStream::connect(path)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(b"version\n")?;
+        stream.read(&mut [0])
+    };
+    ask().is_ok_and(|len| len > 0)
+}
+
+/// A killed daemon's socket closes a moment after its lock is free.
+fn keeps_listening(path: &Path) -> bool {
+    const DYING: Duration = Duration::from_secs(1);
+    const PAUSE: Duration = Duration::from_millis(20);
+    let deadline = Instant::now() + DYING;
+    while UnixStream::connect(path).is_ok() {
+        if Instant::now() > deadline {
+            return true;
+        }
+        std::thread::sleep(PAUSE);
+    }
+    false
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {

@@ -300,6 +300,25 @@ fn a_second_instance_is_refused_and_a_stale_socket_replaced() {
 }
 
 #[test]
+fn a_killed_daemon_may_take_its_time_to_die() {
+    let _guard = no_children();
+    let mut rig = Rig::new();
+    rig.server = None;
+    // As the kernel leaves them for a moment: the lock is held, and the socket takes connections that nobody answers.
+    let lock = SocketLock::acquire(&rig.socket()).unwrap();
+    let listener = UnixListener::bind(rig.socket()).unwrap();
+    let dying = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(200));
+        drop(lock);
+        std::thread::sleep(Duration::from_millis(100));
+        drop(listener);
+    });
+    rig.start().unwrap();
+    rig.assert_well();
+    dying.join().unwrap();
+}
+
+#[test]
 fn the_socket_has_its_mode_and_group() {
     let _guard = no_children();
     let mut rig = Rig::new();
