@@ -79,7 +79,7 @@ impl fmt::Display for NicPortReport {
         };
         write!(f, "{steering}; ")?;
         if self.tx_queues < self.workers {
-            write!(f, "{} workers send through others; ", self.workers - self.tx_queues)?;
+            write!(f, "{} of them send through others; ", self.workers - self.tx_queues)?;
         }
         write!(f, "checksums in software; MTU {}; MAC {}; ", self.mtu, mac(self.mac))?;
         match self.capabilities.socket {
