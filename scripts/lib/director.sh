@@ -85,6 +85,9 @@ _plug_taps() {
         ip -n "$lab-director" link set "d-$interface" netns "$lab-net"
         in_ns "$lab" net sysctl -qw "net.ipv6.conf.d-$interface.disable_ipv6=1"
         _plain_wire "$lab" net "d-$interface"
+        # DPDK gives both ends of a TAP the same address; a bridge would keep frames for it to itself. So this
+        # far end has an address of its own.
+        ip -n "$lab-net" link set "d-$interface" address "$(printf '02:00:5e:%02x:%02x:%02x' $((RANDOM % 256)) $((RANDOM % 256)) $((RANDOM % 256)))"
         ip -n "$lab-net" link set "d-$interface" master "br-$interface" up
     done
 }
