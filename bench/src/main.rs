@@ -42,8 +42,10 @@ fn main() {
             rounds[rounds.len() / 2]
         };
         let floor = cycles(engine::floor(flows));
-        let rest: Vec<String> =
-            established.iter().map(|&case| format!("{:>8.1}", cycles(engine::measure(case, flows)))).collect();
+        let rest: Vec<String> = established
+            .iter()
+            .map(|&case| format!("{:>8.1}", cycles(engine::measure(case, flows))))
+            .collect();
         println!("{flows:>10} {floor:>8.1} {}", rest.join(" "));
     }
     if !fresh.is_empty() {
