@@ -27,7 +27,9 @@ director_config() {
         printf '[connections]\nmax_ipv4 = 131072\nmax_ipv6 = 65536\n\n'
         for interface in wan lan; do
             case $device in
-                af_packet) vdev="net_af_packet$index,iface=$interface,qpairs=$queues" ;;
+                # Rings of 4096 frames: the kernel drops what does not fit while a worker, which shares its CPU with the
+                # rest of the lab, does not run.
+                af_packet) vdev="net_af_packet$index,iface=$interface,qpairs=$queues,blocksz=65536,framecnt=4096" ;;
                 af_xdp) vdev="net_af_xdp$index,iface=$interface,queue_count=$queues" ;;
                 tap) vdev="net_tap$index,iface=d-$interface" ;;
                 *) die "unknown device $device" ;;
@@ -78,19 +80,22 @@ director_answers() {
     "$2/shuntadm" --socket "$dir/control.sock" -L -n >/dev/null 2>&1
 }
 
-# The kernel side of a DPDK TAP port is the far end of its cable: it moves to the bridges.
+# The kernel side of a DPDK TAP port is the far end of its cable: it moves to the bridges. It was made with the address
+# that the NIC port has; a bridge would take frames to that address for its own.
 _plug_taps() {
     local lab=$1 interface
     for interface in wan lan; do
         ip -n "$lab-director" link set "d-$interface" netns "$lab-net"
+        # The kernel's queue towards shuntd: long enough for a burst that comes while its worker does not run.
+        ip -n "$lab-net" link set "d-$interface" txqueuelen 10000
+        ip -n "$lab-net" link set "d-$interface" address "$(_far_address "$interface")"
         in_ns "$lab" net sysctl -qw "net.ipv6.conf.d-$interface.disable_ipv6=1"
         _plain_wire "$lab" net "d-$interface"
-        # DPDK gives both ends of a TAP the same address; a bridge would keep frames for it to itself. So this
-        # far end has an address of its own.
-        ip -n "$lab-net" link set "d-$interface" address "$(printf '02:00:5e:%02x:%02x:%02x' $((RANDOM % 256)) $((RANDOM % 256)) $((RANDOM % 256)))"
         ip -n "$lab-net" link set "d-$interface" master "br-$interface" up
     done
 }
+
+_far_address() { case $1 in wan) echo 02:00:00:00:0a:01 ;; *) echo 02:00:00:00:0a:02 ;; esac; }
 
 # The operator's part: addresses on the twins, as on any Linux router.
 director_addresses() {

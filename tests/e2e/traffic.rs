@@ -1,7 +1,7 @@
 //! TCP and UDP by each forwarding method and family.
 
 use crate::{assert_books_balance, full, lab};
-use shunt_rig::lab::{Director, Family, Lab, Method, SERVERS, real_server, vip};
+use shunt_rig::lab::{Director, Family, Lab, Method, SERVERS, eventually, real_server, vip};
 use shunt_rig::ledger::Ledger;
 use shunt_rig::{body, http, udp};
 use std::fs::File;
@@ -15,9 +15,13 @@ fn carries_everything(lab: &Lab, family: Family, method: Method) {
 
     let report = lab.on("client", || http::run(&http::Load::sequential(vip(family, 80), 10_000)));
     assert!(report.is_perfect(), "sequential: {report}");
+    // With NAT the director sees a connection end, and schedules anew when the client uses its L4 port again. Without, it
+    // cannot tell, and the few that come back within the timeout stay with their server.
+    let slack = if method == Method::Nat { 0 } else { 100 };
     for server in SERVERS {
         let share = report.answers.of(server);
-        assert!((3333..=3334).contains(&share), "round robin gave {server} {share} of 10,000: {report}");
+        let fair = 3333 - slack..=3334 + slack;
+        assert!(fair.contains(&share), "round robin gave {server} {share} of 10,000: {report}");
     }
     println!("sequential: {report}");
 
@@ -30,13 +34,20 @@ fn carries_everything(lab: &Lab, family: Family, method: Method) {
     assert!(report.is_perfect(), "UDP: {report}");
     println!("UDP: {report}");
 
-    let stats = lab.adm_ok(&format!("-L -n --stats --exact -t {}", vip(family, 80)));
-    assert_eq!(connections_of_service(&stats), 14_000, "{stats}");
+    let after = Ledger::settled(lab);
+    // All of them but the one of the UDP client.
+    let scheduled = after.workers.sum("new_connections") - before.workers.sum("new_connections") - 1;
+    assert!(scheduled == 14_000 || method != Method::Nat, "{scheduled} connections were scheduled");
+    // As with the kernel, lists show what was counted at the latest tick of two seconds.
+    eventually("the statistics say how many connections were scheduled", 5, || {
+        let stats = lab.adm_ok(&format!("-L -n --stats --exact -t {}", vip(family, 80)));
+        connections_of_service(&stats) == scheduled
+    });
     assert_books_balance(lab, &before);
 }
 
 /// The Conns column of the service's row.
-fn connections_of_service(stats: &str) -> u64 {
+fn connections_of_service(stats: &str) -> i64 {
     let row = stats.lines().find(|line| line.starts_with("TCP")).expect("a row for the service");
     row.split_whitespace().nth(2).and_then(|word| word.parse().ok()).expect("a count of connections")
 }

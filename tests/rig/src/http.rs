@@ -79,18 +79,27 @@ impl fmt::Display for Report {
     }
 }
 
-/// Makes the requests and waits for all of them.
+/// Failures after which [`run`] gives up: where nothing works, a thousand more time-outs would say nothing new.
+const FAILURES_MAX: u64 = 20;
+
+/// Makes the requests and waits for all of them; gives up early after 20 failures.
 pub fn run(load: &Load) -> Report {
     let next = AtomicU64::new(0);
-    run_while(load, || next.fetch_add(1, Ordering::Relaxed) < load.requests)
+    let failures = AtomicU64::new(0);
+    let more = |good: bool| {
+        let failed = failures.fetch_add(u64::from(!good), Ordering::Relaxed) + u64::from(!good);
+        failed < FAILURES_MAX && next.fetch_add(1, Ordering::Relaxed) < load.requests
+    };
+    run_while(load, more)
 }
 
 /// Makes requests, `concurrency` at a time, until `stop` is set. `requests` does not matter.
 pub fn run_until(load: &Load, stop: &AtomicBool) -> Report {
-    run_while(load, || !stop.load(Ordering::Relaxed))
+    run_while(load, |_| !stop.load(Ordering::Relaxed))
 }
 
-fn run_while(load: &Load, more: impl Fn() -> bool + Sync) -> Report {
+/// `more` is told whether the latest request of the asking client was answered.
+fn run_while(load: &Load, more: impl Fn(bool) -> bool + Sync) -> Report {
     let started = Instant::now();
     let mut report = Report::default();
     std::thread::scope(|scope| {
@@ -98,9 +107,12 @@ fn run_while(load: &Load, more: impl Fn() -> bool + Sync) -> Report {
             .map(|_| {
                 scope.spawn(|| {
                     let mut report = Report::default();
-                    while more() {
+                    let mut good = true;
+                    while more(good) {
                         let started = Instant::now();
-                        report.record(request(load), started.elapsed());
+                        let outcome = request(load);
+                        good = outcome.is_ok();
+                        report.record(outcome, started.elapsed());
                     }
                     report
                 })

@@ -121,14 +121,19 @@ impl Flow {
     }
 }
 
-/// Asks once with each size of `sizes`, all in one flow.
+/// Failures after which [`run_sizes`] gives up.
+const FAILURES_MAX: u64 = 20;
+
+/// Asks once with each size of `sizes`, all in one flow; gives up early after 20 failures.
 ///
 /// # Errors
 /// If there is no route, or no socket.
 pub fn run_sizes(target: SocketAddr, sizes: RangeInclusive<usize>, timeout: Duration) -> io::Result<Report> {
     let mut flow = Flow::open(target, timeout)?;
     for len in sizes {
-        flow.ask(len);
+        if flow.report.failures.total() < FAILURES_MAX {
+            flow.ask(len);
+        }
     }
     Ok(flow.into_report())
 }
