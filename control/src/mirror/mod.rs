@@ -36,7 +36,7 @@ use view::View;
 const GATHER: Duration = Duration::from_micros(500);
 /// How often neighbours that real servers and routes need are looked after.
 const CARE: Duration = Duration::from_secs(1);
-/// Every so many rounds of care, known neighbours are confirmed, before the kernel forgets them.
+/// In every so many rounds of care, each known neighbour is confirmed once, before the kernel forgets it.
 const CONFIRM_ROUNDS: u64 = 10;
 
 /// A NIC port and its twin.
@@ -283,10 +283,10 @@ impl Keeper {
     fn care(&mut self) {
         self.rounds += 1;
         let Some(current) = self.current.clone() else { return };
-        let confirm = self.rounds.is_multiple_of(CONFIRM_ROUNDS);
+        let turn = self.rounds % CONFIRM_ROUNDS;
         let needed: Vec<_> = lock(&current.needed).iter().copied().collect();
         for key in needed {
-            if confirm || self.neighbours.get(key).is_none() {
+            if turn_of(key.1) == turn || self.neighbours.get(key).is_none() {
                 self.solicit(key);
             }
         }
@@ -301,6 +301,15 @@ impl Keeper {
             tracing::debug!(address = %key.1, %error, "the kernel does not resolve a neighbour");
         }
     }
+}
+
+/// Spreads confirmations over the rounds, so that many neighbours do not make one long round.
+fn turn_of(address: IpAddr) -> u64 {
+    let last = match address {
+        IpAddr::V4(address) => address.to_bits(),
+        IpAddr::V6(address) => address.to_bits() as u32,
+    };
+    u64::from(last) % CONFIRM_ROUNDS
 }
 
 #[cfg(test)]

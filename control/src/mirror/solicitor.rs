@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 /// Destinations that wait to be looked at: more at a time are forgotten, and asked for again by their next packet.
 const WAITING_MAX: usize = 4096;
+/// Neighbours whose last question is remembered; more than these are not asked for within one interval.
+const REMEMBERED_MAX: usize = 65_536;
 /// A neighbour is asked for at most this often. The kernel itself repeats its question each second.
 const INTERVAL: Duration = Duration::from_millis(200);
 
@@ -64,10 +66,10 @@ pub(super) struct Limiter {
 impl Limiter {
     /// May this neighbour be asked for now? If so, it counts as asked.
     pub fn admit(&mut self, key: NeighbourKey, now: Instant) -> bool {
-        if self.asked.len() >= WAITING_MAX {
+        if self.asked.len() >= REMEMBERED_MAX {
             self.asked.retain(|_, asked| now.duration_since(*asked) < INTERVAL);
         }
-        if self.asked.len() >= WAITING_MAX
+        if self.asked.len() >= REMEMBERED_MAX
             || self.asked.get(&key).is_some_and(|asked| now.duration_since(*asked) < INTERVAL)
         {
             return false;
@@ -97,9 +99,9 @@ mod tests {
         let mut limiter = Limiter::default();
         let now = Instant::now();
         let key = |n: u32| (1, IpAddr::from(n.to_be_bytes()));
-        let admitted = (0..10_000).filter(|n| limiter.admit(key(*n), now)).count();
-        assert_eq!(admitted, WAITING_MAX);
-        assert!(limiter.admit(key(20_000), now + INTERVAL));
+        let admitted = (0..100_000).filter(|n| limiter.admit(key(*n), now)).count();
+        assert_eq!(admitted, REMEMBERED_MAX);
+        assert!(limiter.admit(key(200_000), now + INTERVAL));
         let requests = NeighbourRequests::new().unwrap();
         (0..10_000u32).for_each(|n| requests.resolve_neighbour(n.to_be_bytes().into()));
         assert_eq!(requests.take().len(), WAITING_MAX);
