@@ -43,6 +43,9 @@ fn servers_come_and_go(director: Director, family: Family, method: Method) {
     lab.adm_ok(&format!("-d -u {} -r {}", vip(family, 7), real_server("s3", family, 7)));
     let (service, option) = (vip(family, 80), method.option());
     let server = real_server("s3", family, 80);
+    // Where replies pass by, the director cannot see that a connection has ended. Our client soon uses its L4 ports again;
+    // value 2 makes such a SYN a new connection, not one to a server that may be gone (spec `connections.md`).
+    lab.adm_ok("set conn_reuse_mode 3");
     nobody_notices(&lab, family, || {
         for round in 0..5 {
             lab.adm_ok(&format!("-e -t {service} -r {server} {option} -w {}", 3 + round));
