@@ -11,9 +11,12 @@ use crate::packet::{Kind, Packet};
 use crate::persist::{Handle, NewConnection, TemplateKey};
 use crate::sched::NewFlow;
 use crate::state::{Signal, protocol, sctp, tcp};
-use crate::tables::{ForwardingMethod, Persistence, SchedulerKind, Server, Service, ServiceKey, Settings};
+use crate::tables::{
+    ForwardingMethod, Persistence, SchedulerKind, Server, Service, ServiceKey, Settings, Tables,
+};
 use crate::verdict::Verdict;
 use shunt_wire::Frame;
+use std::net::IpAddr;
 
 /// Port of FTP.
 const FTP: u16 = 21;
@@ -44,8 +47,7 @@ impl<'a, A: Address> Pass<'a, A> {
         let Some(service) = tables.service_for(mark, packet.protocol, packet.dst_ip(), packet.dport) else {
             return Verdict::Punt(frame.nic_port());
         };
-        // The director's own address as source of a packet from outside: the kernel drops it as a martian.
-        if tables.is_local(&packet.src_ip()) {
+        if is_martian(tables, packet.src_ip()) {
             return Verdict::Punt(frame.nic_port());
         }
         let may_create = may_create(packet.signal, tables.settings());
@@ -269,6 +271,17 @@ impl<'a, A: Address> Pass<'a, A> {
         }
         self.answer(Answer::PortUnreachable, Counter::NoRealServer, packet, frame)
     }
+}
+
+/// The director's own address, or one that is no host's, as source of a packet from outside: the kernel drops it.
+fn is_martian(tables: &Tables, source: IpAddr) -> bool {
+    let nobodys = match source {
+        IpAddr::V4(source) => {
+            source.octets()[0] == 0 || source.is_loopback() || source.is_multicast() || source.is_broadcast()
+        }
+        IpAddr::V6(source) => source.is_loopback() || source.is_multicast(),
+    };
+    nobodys || tables.is_local(&source)
 }
 
 /// Does the scheduler find the same server for the same client by itself?

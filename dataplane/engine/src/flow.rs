@@ -174,6 +174,8 @@ impl<'a, A: Address> Pass<'a, A> {
         if link::ttl(packet, frame) <= 1 {
             return self.answer(icmp::Answer::TimeExceeded, Counter::TtlExceeded, packet, frame);
         }
+        // Before the size is checked: "too big" quotes the packet with its new TTL, as the kernel's does.
+        link::decrement_ttl(packet, frame);
         if let Some(next) = next
             && let Some(verdict) = self.check_size(method, server, next.mtu, packet, frame)
         {
@@ -182,7 +184,6 @@ impl<'a, A: Address> Pass<'a, A> {
         if let Some(rewrite) = rewrite {
             rewrite.apply(packet, frame);
         }
-        link::decrement_ttl(packet, frame);
         if method == ForwardingMethod::Tunnel {
             let (id, flow) =
                 (self.core.next_ip_id(), self.core.owner.hash(A::from_bits(packet.src), packet.sport));

@@ -288,8 +288,10 @@ fn answers_that_claim_a_local_address_are_martians() {
     rig.inside(answer()).sent(OUTSIDE);
     rig.tables.set_local([ip("10.0.1.100")].into_iter().collect());
     assert_eq!(rig.inside(answer()).verdict, Verdict::Punt(INSIDE));
-    let own = between("10.0.1.100", "10.0.1.100").tcp(4000, 80, Flags::SYN);
-    assert_eq!(rig.outside(own).verdict, Verdict::Punt(OUTSIDE));
+    for source in ["10.0.1.100", "127.0.0.1", "0.0.0.0", "0.1.2.3", "224.0.0.5", "255.255.255.255"] {
+        let syn = between(source, "10.0.1.100").tcp(4001, 80, Flags::SYN);
+        assert_eq!(rig.outside(syn).verdict, Verdict::Punt(OUTSIDE), "{source}");
+    }
 }
 
 #[test]
@@ -323,7 +325,8 @@ fn a_server_that_is_the_director_itself_answers_through_its_kernel() {
         let answer = between("10.0.1.1", "192.0.2.9").ttl(1).tcp(8080, 4000, Flags::SYN | Flags::ACK);
         let back = rig.kernel_sends(answer).sent(OUTSIDE);
         assert_eq!((back.src, back.sport, back.ttl), (ip("10.0.1.100"), 80, 1), "not forwarded: sent");
-        let other = rig.kernel_sends(between("10.0.1.1", "192.0.2.9").tcp(22, 4000, Flags::ACK)).sent(OUTSIDE);
+        let other =
+            rig.kernel_sends(between("10.0.1.1", "192.0.2.9").tcp(22, 4000, Flags::ACK)).sent(OUTSIDE);
         assert_eq!((other.src, other.sport), (ip("10.0.1.1"), 22));
     }
 }

@@ -1,11 +1,12 @@
 //! ICMP errors of our own. The packet that caused one becomes the answer: headers are put in front, the rest is cut.
 
-use crate::conn::Address;
+use crate::binding;
+use crate::conn::{Address, Direction, NIL};
 use crate::counters::Counter;
 use crate::flow::Pass;
 use crate::forward::link;
 use crate::packet::{IPV4_LEN, IPV6_LEN, Packet};
-use crate::tables::{Family, Tables};
+use crate::tables::{Family, ForwardingMethod, Tables};
 use crate::tick::Tick;
 use crate::verdict::Verdict;
 use shunt_wire::{Frame, checksum};
@@ -89,8 +90,25 @@ impl<A: Address> Pass<'_, A> {
             return Verdict::Drop(reason);
         }
         self.core.counters.add(Counter::Answered, 1);
+        self.count_answer(packet, frame);
         let to = packet.src_ip();
         link::send(&self.tables.routes().lookup(to), || to, frame)
+    }
+}
+
+impl<A: Address> Pass<'_, A> {
+    /// In the kernel our own errors pass IPVS on their way out. Those about a connection without NAT look like its
+    /// server's, which has the virtual address, and count as its reply.
+    fn count_answer<F: Frame>(&self, packet: &Packet, frame: &F) {
+        let tuple = packet.tuple();
+        let Some((index, Direction::Request)) = self.table.find(&tuple, self.table.probe(&tuple), NIL) else {
+            return;
+        };
+        let conn = self.table.get(index);
+        if conn.method() != ForwardingMethod::Nat {
+            let len = frame.bytes().len() - usize::from(packet.l3);
+            binding::count_reply(&self.core.boards, conn.server, len as u16);
+        }
     }
 }
 

@@ -39,10 +39,6 @@ impl<A: Address> Pass<'_, A> {
         if nat && !checksum_is_right(packet, frame.bytes()) {
             return Verdict::Drop(Counter::BadChecksum);
         }
-        if !self.origin.is_kernel() && link::ttl(packet, frame) <= 1 {
-            // No error is ever sent about an error (RFC 1122 §3.2.2).
-            return Verdict::Drop(Counter::TtlExceeded);
-        }
         match direction {
             Direction::Reply => self.error_from_server(index, quoted, packet, frame),
             Direction::Request => self.error_from_client(index, quoted, packet, frame),
@@ -56,6 +52,10 @@ impl<A: Address> Pass<'_, A> {
         packet: &Packet,
         frame: &mut F,
     ) -> Verdict {
+        // No error is ever sent about an error (RFC 1122 §3.2.2).
+        if !self.origin.is_kernel() && link::ttl(packet, frame) <= 1 {
+            return Verdict::Drop(Counter::TtlExceeded);
+        }
         let conn = self.table.get(index);
         if self.tables.server(conn.server).is_some_and(|server| server.available) {
             binding::count_reply(&self.core.boards, conn.server, packet.ip_len);
@@ -83,6 +83,9 @@ impl<A: Address> Pass<'_, A> {
             return Verdict::Drop(Counter::ServerGone);
         };
         binding::count_request(&self.core.boards, conn.server, packet.ip_len);
+        if server.hop != Hop::Local && link::ttl(packet, frame) <= 1 {
+            return Verdict::Drop(Counter::TtlExceeded);
+        }
         match conn.method() {
             ForwardingMethod::Nat => {
                 // Seen from the server: somebody reports about a packet that the server itself sent.
