@@ -4,7 +4,7 @@
 use crate::machine::Machine;
 use shunt_control::director::{Counters, Snapshot, name_of_scheduler};
 use shunt_engine::ConnectionInfo;
-use shunt_engine::tables::{ForwardingMethod, Server, Service, ServiceKey};
+use shunt_engine::tables::{Family, ForwardingMethod, Server, Service, ServiceKey};
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::sync::PoisonError;
@@ -93,16 +93,22 @@ fn endpoint(at: IpAddr, l4_port: u16) -> String {
 fn write_service(service: &Service, text: &mut String) {
     let scheduler = name_of_scheduler(service.scheduler);
     let ops = if service.flags.one_packet { "ops " } else { "" };
-    let _ = match service.key {
+    let (v6, _) = match service.key {
         ServiceKey::Address { protocol, vaddr, vport } => {
+            let blank = if vaddr.is_ipv4() { " " } else { "" };
             let ops = if vaddr.is_ipv4() { ops } else { "" };
-            write!(text, "{}  {} {scheduler} {ops}", protocol_name(protocol), endpoint(vaddr, vport))
+            let name = protocol_name(protocol);
+            (vaddr.is_ipv6(), write!(text, "{name}  {} {scheduler} {ops}{blank}", endpoint(vaddr, vport)))
         }
-        ServiceKey::Fwmark { mark, .. } => write!(text, "FWM  {mark:08X} {scheduler} {ops}"),
+        ServiceKey::Fwmark { mark, family } => {
+            (family == Family::V6, write!(text, "FWM  {mark:08X} {scheduler} {ops}"))
+        }
     };
     if let Some(persistence) = service.persistence {
         let ticks = persistence.timeout_s * TICKS_PER_SECOND;
-        let _ = write!(text, "persistent {ticks} {:08X}", persistence.netmask);
+        // The kernel prints the prefix length of IPv6 in the wrong byte order.
+        let netmask = if v6 { persistence.netmask.swap_bytes() } else { persistence.netmask };
+        let _ = write!(text, "persistent {ticks} {netmask:08X}");
     }
     text.push('\n');
 }

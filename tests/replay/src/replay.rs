@@ -129,6 +129,11 @@ impl Player {
         }
         let difference = match rules::lists_differ(&command.stdout, &answer.stdout) {
             Some(difference) => difference,
+            None if lists_in_hash_order(&command.cmd)
+                && rules::same_services(&command.stdout, &answer.stdout) =>
+            {
+                None
+            }
             None => rules::texts_differ(&command.stdout, &answer.stdout),
         };
         if let Some((expected, got)) = difference {
@@ -140,4 +145,9 @@ impl Player {
         let at_ms = self.machine.now_ms();
         self.report.differences.push(Difference { at_ms, what, expected, got });
     }
+}
+
+/// Does this command list services in the order of the kernel's hash table?
+fn lists_in_hash_order(command: &str) -> bool {
+    command.contains("--nosort") || command.contains("/proc/net/ip_vs")
 }

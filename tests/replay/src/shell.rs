@@ -269,7 +269,7 @@ mod tests {
         let twice = run(&mut machine, "ipvsadm -A -t 10.0.1.100:80", "");
         assert_eq!((twice.status, twice.stderr.as_str()), (255, "Service already exists\n"));
         assert!(run(&mut machine, "ipvsadm -L", "").stdout.contains("TCP  10.0.1.100:http rr"));
-        assert!(run(&mut machine, "cat /proc/net/ip_vs", "").stdout.ends_with("TCP  0A000164:0050 rr \n"));
+        assert!(run(&mut machine, "cat /proc/net/ip_vs", "").stdout.ends_with("TCP  0A000164:0050 rr  \n"));
     }
 
     #[test]

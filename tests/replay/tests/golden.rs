@@ -6,8 +6,12 @@ use std::path::Path;
 
 /// Cases that are known to differ, and why.
 const DIFFERENT: &[(&str, &str)] = &[
+    ("bypass", "cache_bypass is not built yet"),
     ("ftp", "the FTP helper is not built yet"),
+    ("icmp-dr-tun", "ICMP errors about our own tunnel packets are not followed yet"),
+    ("mtu", "packets larger than the path MTU without DF are not cut yet"),
     ("nat-frag", "fragments are not gathered yet"),
+    ("nat-icmp-send", "nat_icmp_send is not built yet"),
     ("sched-twos", "its picks are random numbers of the kernel"),
     ("sip-pe", "the SIP persistence engine is not built yet"),
     ("stats-rate", "the packets of its first 24 s are not part of the recording"),
@@ -23,7 +27,7 @@ const SYNC: &str = "connection synchronisation is not built yet";
 
 #[test]
 fn cases_are_as_recorded() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/packets");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata");
     let files = case::find(&folder).expect("committed cases");
     let mut complaints = Vec::new();
     let mut listed: Vec<&str> = DIFFERENT.iter().map(|(name, _)| *name).collect();
