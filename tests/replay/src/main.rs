@@ -25,7 +25,15 @@ fn main() -> Result<ExitCode> {
     let (mut passed, mut failed) = (0, 0);
     for path in &paths {
         for file in case::find(Path::new(path))? {
-            if run(&Case::read(&file)?, verbose)? { passed += 1 } else { failed += 1 }
+            // A case that cannot be read must not hide the others.
+            let as_recorded = match Case::read(&file) {
+                Ok(case) => run(&case, verbose)?,
+                Err(error) => {
+                    writeln!(stdout(), "differs {}: expected a case, got {:#}", file.display(), error)?;
+                    false
+                }
+            };
+            if as_recorded { passed += 1 } else { failed += 1 }
         }
     }
     writeln!(stdout(), "{passed} passed, {failed} failed")?;
