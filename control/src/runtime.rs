@@ -3,7 +3,7 @@
 use crate::commands::DirectorCommands;
 use crate::config::{Config, Ipvs};
 use crate::dataplane::Dataplane;
-use crate::director::{Director, Limits, SettingError, StaticResolver};
+use crate::director::{Director, Limits, MarkError, SettingError, StaticResolver};
 use crate::ipvsadm::SystemNames;
 use crate::log::Log;
 use crate::mirror::{Mirror, MirrorPort, NeighbourRequests, StaticWays};
@@ -25,6 +25,9 @@ pub enum StartError {
     /// A setting of `[ipvs]`.
     #[error("[ipvs]: {0}")]
     Setting(#[from] SettingError),
+    /// A rule of `[[mark]]`.
+    #[error("[[mark]]: {0}")]
+    Mark(#[from] MarkError),
     /// The kernel does not tell its routes.
     #[error("cannot mirror the kernel's routes and neighbours: {0}; it needs CAP_NET_ADMIN")]
     Mirror(io::Error),
@@ -85,6 +88,9 @@ impl Runtime {
         let infos = nic_ports.iter().map(info).collect();
         let director = Arc::new(Mutex::new(Director::new(dataplane, nothing, infos, limits)));
         apply_ipvs(&mut lock(&director), &config.ipvs, &Ipvs::default())?;
+        let names = config.nic_port.iter().map(|nic_port| nic_port.name.clone()).collect();
+        lock(&director).set_nic_port_names(names);
+        lock(&director).set_marks(config.mark.clone()).map_err(|(_, error)| error)?;
         // The mirror publishes the first snapshot, which also opens the NIC ports.
         let mirror = Mirror::start(nic_ports, StaticWays::of(config), director.clone(), requests);
         let mirror = mirror.map_err(StartError::Mirror)?;
@@ -105,10 +111,15 @@ impl Runtime {
         let mut director = lock(&self.director);
         let applied =
             apply_ipvs(&mut director, &new.ipvs, &self.config.ipvs).map_err(|error| error.to_string());
+        // Rules that operators added stay, unless the file's changed.
+        let applied = applied.and_then(|()| match new.mark == self.config.mark {
+            true => Ok(()),
+            false => director.set_marks(new.mark.clone()).map_err(|(_, error)| error.to_string()),
+        });
         let applied = applied.and_then(|()| director.publish().map_err(|lagging| lagging.to_string()));
         drop(director);
         if let Err(error) = applied {
-            tracing::error!("[ipvs]: {error}");
+            tracing::error!("configuration not in force as a whole: {error}");
         }
         self.mirror.reload(StaticWays::of(&new));
         self.log.set_level(new.log.level);
@@ -117,6 +128,7 @@ impl Runtime {
         self.config.ipvs = new.ipvs;
         self.config.next_hop = new.next_hop;
         self.config.local_address = new.local_address;
+        self.config.mark = new.mark;
         self.config.log = new.log;
     }
 

@@ -2,6 +2,7 @@
 //!
 //! ipvsadm's first word always begins with `-`, so a first word that does not cannot collide with it.
 
+mod marks;
 mod settings;
 mod workers;
 
@@ -45,6 +46,12 @@ const SUB_COMMANDS: &[SubCommand] = &[
         run: DirectorCommands::help,
     },
     SubCommand {
+        name: "mark",
+        arguments: "add MARK [KEY VALUE]... | del N | list",
+        help: "rules of firewall marks; keys: family source destination protocol sports dports nic_port",
+        run: marks::run,
+    },
+    SubCommand {
         name: "ports",
         arguments: "",
         help: "what is in force on each NIC port, and what it has counted",
@@ -84,7 +91,13 @@ impl DirectorCommands {
         let out = &mut request.stdout;
         writeln!(out, "Beside the arguments of ipvsadm (see -h), shuntadm takes:")?;
         for SubCommand { name, arguments, help, .. } in SUB_COMMANDS {
-            writeln!(out, "  {:24}{help}", format!("{name} {arguments}"))?;
+            let words = format!("{name} {arguments}");
+            // What does not fit its column has the help in a line of its own.
+            let gap = if words.len() < 24 { 24 - words.len() } else { 0 };
+            match gap {
+                0 => writeln!(out, "  {words}\n{:26}{help}", "")?,
+                _ => writeln!(out, "  {words}{:gap$}{help}", "")?,
+            }
         }
         writeln!(
             out,

@@ -108,3 +108,24 @@ fn other_words_are_explained() {
         assert!(help.contains(&format!("  {name} ")), "{help}");
     }
 }
+
+#[test]
+fn marks_are_added_listed_and_deleted() {
+    let rig = rig();
+    assert_eq!(rig.run("mark add 5 destination 10.0.1.0/24 protocol tcp dports 80-443").0, 0);
+    assert_eq!(rig.run("mark add 6 family 6").0, 0);
+    assert_eq!(
+        rig.run("mark list").1,
+        "1: 5 destination 10.0.1.0/24 protocol tcp dports 80-443\n2: 6 family 6\n"
+    );
+    let published = || rig.dataplane.published.lock().unwrap().last().unwrap().marks().rules().to_vec();
+    assert_eq!(published().iter().map(|rule| rule.mark).collect::<Vec<_>>(), [5, 6]);
+    for line in ["mark add 0", "mark add 5 nic_port nowhere", "mark del 3", "mark del 0"] {
+        let (status, _, stderr) = rig.run(line);
+        assert!(status == 1 && !stderr.is_empty(), "{line}");
+    }
+    assert_eq!(rig.run_as("mark del 1", Access::ReadOnly).0, 1);
+    assert_eq!(rig.run("mark del 1").0, 0);
+    assert_eq!(published().len(), 1);
+    assert_eq!(rig.run("mark").0, 2);
+}

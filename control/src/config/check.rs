@@ -205,6 +205,11 @@ impl Config {
             })?;
             known(path("nic_port"), nic_port)?;
         }
+        let names: Vec<_> = self.nic_port.iter().map(|nic_port| nic_port.name.clone()).collect();
+        for (index, mark) in self.mark.iter().enumerate() {
+            mark.rules(&names)
+                .map_err(|error| Problem::new(format!("mark.{index}.mark"), error.to_string()))?;
+        }
         Ok(())
     }
 }

@@ -22,6 +22,7 @@ pub use sections::{
     WORKERS_MAX, Workers,
 };
 
+use crate::director::Mark;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -51,6 +52,9 @@ pub struct Config {
     /// Static addresses of the director, for rigs without a kernel.
     #[serde(default)]
     pub local_address: Vec<LocalAddress>,
+    /// Rules of firewall marks, in order.
+    #[serde(default)]
+    pub mark: Vec<Mark>,
     /// Settings that the kernel keeps as sysctls.
     #[serde(default)]
     pub ipvs: Ipvs,

@@ -4,7 +4,7 @@ use super::Config;
 use serde_json::Value;
 
 /// Sections that a running daemon takes over.
-const LIVE: [&str; 4] = ["ipvs", "log", "next_hop", "local_address"];
+const LIVE: [&str; 5] = ["ipvs", "log", "next_hop", "local_address", "mark"];
 
 /// The difference between the configuration in force and a newly read one. Keys are written with their section:
 /// `ipvs.drop_entry`, `nic_port[1].mtu`.

@@ -7,6 +7,7 @@
 //!
 //! It resolves no names, reads no clock and opens no file: it may be held locked without fear.
 
+mod mark;
 mod refusal;
 mod resolver;
 mod scheduler_name;
@@ -17,6 +18,7 @@ mod snapshot;
 mod statistics;
 mod trash;
 
+pub use mark::{L4Ports, Mark, MarkError, Protocol};
 pub use refusal::{Errno, Refusal};
 pub use resolver::{Resolver, StaticResolver};
 pub use scheduler_name::{name_of_scheduler, scheduler_of_name};
@@ -70,6 +72,10 @@ pub struct Director {
     total: Statistics,
     /// Do ticks move counters and rates? (Sysctl `run_estimation`.)
     run_estimation: bool,
+    /// Rules of firewall marks, in order.
+    marks: Vec<Mark>,
+    /// Names of the NIC ports, by id.
+    nic_port_names: Vec<String>,
     /// The working copy differs from what workers see.
     unpublished: bool,
     /// Publications so far.
@@ -110,6 +116,8 @@ impl Director {
             server_statistics: Chunks::default(),
             total: Statistics::default(),
             run_estimation: true,
+            marks: Vec::new(),
+            nic_port_names: Vec::new(),
             unpublished: true,
             publications: 0,
             in_force: 0,
@@ -256,5 +264,31 @@ impl Director {
     pub fn set_nic_ports(&mut self, nic_ports: Vec<NicPortInfo>) {
         self.tables.set_nic_ports(nic_ports);
         self.unpublished = true;
+    }
+
+    /// Tells the names of the NIC ports, which rules of marks may use.
+    pub fn set_nic_port_names(&mut self, names: Vec<String>) {
+        self.nic_port_names = names;
+    }
+
+    /// The rules of firewall marks, in order.
+    #[must_use]
+    pub fn marks(&self) -> &[Mark] {
+        &self.marks
+    }
+
+    /// Replaces the rules of firewall marks. Needs a [`Director::publish`].
+    ///
+    /// # Errors
+    /// The first rule that makes no sense, by its place from 0, and why. Nothing is changed then.
+    pub fn set_marks(&mut self, marks: Vec<Mark>) -> Result<(), (usize, MarkError)> {
+        let mut rules = Vec::new();
+        for (index, mark) in marks.iter().enumerate() {
+            rules.extend(mark.rules(&self.nic_port_names).map_err(|error| (index, error))?);
+        }
+        self.tables.set_marks(shunt_engine::tables::Marks::new(rules));
+        self.marks = marks;
+        self.unpublished = true;
+        Ok(())
     }
 }
