@@ -56,9 +56,11 @@ counters! {
     Received "received" Source "packets from the rx queues of NIC ports";
     HandedIn "handed_in" Source "packets taken over from other workers";
     Injected "injected" Source "packets of the kernel twins, to be sent";
+    Released "released" Source "fragments put aside before: sent on, or dropped with their datagram";
     Transmitted "transmitted" Sink "packets that NIC ports took for transmission";
     HandedOver "handed_over" Sink "packets given to the worker that owns their flow or a tx queue";
     Punted "punted" Sink "packets given to the kernel twin";
+    Gathered "gathered" Sink "fragments put aside until their datagram is complete";
     Malformed "malformed" Drop "truncated or contradictory headers";
     BadChecksum "bad_checksum" Drop "wrong IPv4 header or ICMP checksum";
     NoRealServer "no_real_server" Drop "no real server could be chosen";
@@ -69,7 +71,10 @@ counters! {
     NoRoute "no_route" Drop "no route to the real server or client";
     NoNeighbour "no_neighbour" Drop "link-layer address not resolved in time";
     Headroom "headroom" Drop "no room for the tunnel header";
-    Fragment "fragment" Drop "fragment that could not be matched to its datagram";
+    Fragment "fragment" Drop "duplicate or overlapping fragment, or contradictory ones";
+    FragmentTimeout "fragment_timeout" Drop "fragment whose datagram did not become complete in time";
+    FragmentsFull "fragments_full" Drop "fragment that had to make room for others";
+    NoBuffer "no_buffer" Drop "no packet buffer for a fragment";
     DropPacket "drop_packet" Drop "dropped by the drop_packet defence";
     TxRingFull "tx_ring_full" Drop "the NIC port did not take the packet";
     HandOverFull "hand_over_full" Drop "the ring to another worker was full";

@@ -3,9 +3,10 @@
 use crate::binding;
 use crate::board::Boards;
 use crate::conn::{ConnTable, FlowKey, Index, NIL, Probe};
-use crate::counters::{Counter, WorkerCounters};
+use crate::counters::WorkerCounters;
 use crate::defence::DropPacket;
 use crate::flow::Pass;
+use crate::fragments::{Store, Whole};
 use crate::icmp::Budget;
 use crate::orphans::Orphans;
 use crate::owner::{KEY_LEN, Owner};
@@ -23,6 +24,9 @@ pub const BURST: usize = 32;
 
 /// Connections looked at by one call of [`Engine::expire`], at most: bounds the time between two bursts.
 const EXPIRE_BUDGET: u32 = 64;
+
+/// Unfinished datagrams given up by one call of [`Engine::expire`], at most.
+const FRAGMENTS_BUDGET: u32 = 8;
 
 /// Destinations that the schedulers `lblc` and `lblcr` remember, over all services of a worker: the kernel's bound for
 /// one service.
@@ -70,6 +74,11 @@ pub enum Origin {
     Twin,
     /// The same, from another worker, which found that this one owns the flow.
     TwinHandOver,
+    /// From any of them in fragments, of which the largest was an IP packet of this length. Not handed over again.
+    Fragments {
+        /// Bytes.
+        largest: u16,
+    },
 }
 
 impl Origin {
@@ -98,6 +107,8 @@ pub(crate) struct Core {
     pub(crate) drop_packet: DropPacket,
     /// Identification of IPv4 headers that this worker writes.
     pub(crate) ip_id: u16,
+    /// Path MTU of the datagram under decision, which is longer; `u16::MAX` if it fits.
+    pub(crate) cut_mtu: u16,
 }
 
 /// One worker's load balancer.
@@ -106,6 +117,9 @@ pub struct Engine {
     pub(crate) v4: ConnTable<u32>,
     pub(crate) v6: ConnTable<u128>,
     pub(crate) core: Core,
+    /// Fragments of datagrams that are not complete yet, and the datagram under decision.
+    pub(crate) fragments: Store,
+    pub(crate) whole: Whole,
     steer_first: bool,
     /// The burst between the passes: kept, so that it need not be laid out anew for each.
     stages: Box<[Staged; BURST]>,
@@ -156,7 +170,10 @@ impl Engine {
                 budget: Budget::default(),
                 drop_packet: DropPacket::default(),
                 ip_id: config.seed[0] as u16,
+                cut_mtu: u16::MAX,
             },
+            fragments: Store::new(key),
+            whole: Whole::default(),
         }
     }
 
@@ -174,7 +191,7 @@ impl Engine {
     ) {
         assert!(frames.len() <= BURST && frames.len() <= verdicts.len());
         self.core.observe(tables.settings());
-        let Engine { v4, v6, core, stages, steer_first, .. } = self;
+        let Engine { v4, v6, core, stages, steer_first, fragments, .. } = self;
         let staged = &mut stages[..frames.len()];
         for (stage, frame) in staged.iter_mut().zip(frames.iter_mut()) {
             classify(tables, origin, frame, &mut stage.packet);
@@ -210,7 +227,10 @@ impl Engine {
                     )
                 }
                 _ if origin.is_kernel() => Verdict::Transmit(frame.nic_port()),
-                (Kind::Fragment, _) => core.fragment(tables, packet, frame),
+                (Kind::Fragment, _) => match core.fragment(tables, origin, packet) {
+                    Some(verdict) => verdict,
+                    None => fragments.take(packet, frame.bytes(), now, &core.counters),
+                },
                 (Kind::Punt, _) => Verdict::Punt(frame.nic_port()),
                 (Kind::Drop(counter), _) => Verdict::Drop(counter),
             };
@@ -224,6 +244,7 @@ impl Engine {
         Pass { table: &mut self.v4, core, tables, now, origin }.expire(&mut budget);
         let (core, origin) = (&mut self.core, Origin::Wire);
         Pass { table: &mut self.v6, core, tables, now, origin }.expire(&mut budget);
+        self.fragments.expire(now, FRAGMENTS_BUDGET, &self.core.counters);
         self.sweep_orphans(tables, now);
         self.expire_templates(tables, now);
     }
@@ -304,7 +325,7 @@ fn prefetch(v4: &ConnTable<u32>, v6: &ConnTable<u128>, staged: &mut [Staged]) {
 impl Core {
     /// Takes over timeouts that were changed. Settings change rarely: comparing is cheap and needs no version.
     #[inline]
-    fn observe(&mut self, settings: &Settings) {
+    pub(crate) fn observe(&mut self, settings: &Settings) {
         if self.settings != *settings {
             self.timeouts = Timeouts::new(settings);
             self.settings = settings.clone();
@@ -316,7 +337,7 @@ impl Core {
     /// The client is the source of a packet for a virtual service and the destination of one from a real server.
     #[inline]
     pub(crate) fn hand_over(&self, tables: &Tables, packet: &Packet) -> Option<Verdict> {
-        if !matches!(packet.kind, Kind::Flow | Kind::Follower | Kind::Error { .. } | Kind::Fragment) {
+        if !matches!(packet.kind, Kind::Flow | Kind::Follower | Kind::Error { .. }) {
             return None;
         }
         let owner = self.owner_of(tables, packet)?;
@@ -340,13 +361,19 @@ impl Core {
         None
     }
 
-    /// Fragments have no ports, so they cannot be matched yet: those of load-balanced traffic are dropped and counted,
-    /// all others are the kernel's.
-    fn fragment<F: Frame>(&self, tables: &Tables, packet: &Packet, frame: &F) -> Verdict {
-        if tables.is_real_address(&packet.src_ip()) || tables.has_virtual_address(&packet.dst_ip()) {
-            return Verdict::Drop(Counter::Fragment);
+    /// The verdict on a fragment; `None` if it is to be gathered here. Fragments have no ports: the addresses alone tell
+    /// which may be load-balanced, and where those meet. What is not load-balanced after all goes to the kernel later.
+    fn fragment(&self, tables: &Tables, origin: Origin, packet: &Packet) -> Option<Verdict> {
+        let (src, dst) = (packet.src_ip(), packet.dst_ip());
+        let may_be_ours = tables.has_virtual_address(&dst)
+            || tables.is_real_address(&src)
+            || tables.has_virtual_address(&src)
+            || !tables.marks().is_empty();
+        if !may_be_ours {
+            return Some(Verdict::Punt(packet.nic_port));
         }
-        Verdict::Punt(frame.nic_port())
+        let gatherer = self.owner.of(packet.src ^ packet.dst.rotate_left(1), 0);
+        (origin == Origin::Wire && gatherer != self.worker).then_some(Verdict::HandOver(gatherer))
     }
 
     /// The next identification for an IPv4 header of our own.

@@ -210,12 +210,21 @@ impl<'a, A: Address> Pass<'a, A> {
         if packet.ip_len <= limit {
             return None;
         }
+        // A datagram that came in fragments leaves in fragments; IPv6 routers cut none smaller (RFC 8200 §5).
+        let from_fragments = match self.origin {
+            Origin::Fragments { largest } => Some(largest),
+            _ => None,
+        };
         let answered = match packet.family {
             Family::V4 => {
                 link::dont_fragment(packet, frame) && (!tunnelled || self.tables.settings().pmtu_disc)
             }
-            Family::V6 => true,
+            Family::V6 => from_fragments.is_none_or(|largest| largest > limit),
         };
+        if from_fragments.is_some() && !answered {
+            self.core.cut_mtu = mtu;
+            return None;
+        }
         Some(if answered {
             self.answer(icmp::Answer::TooBig { mtu: limit }, Counter::TooBig, packet, frame)
         } else {

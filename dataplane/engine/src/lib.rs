@@ -15,6 +15,7 @@ mod dump;
 mod engine;
 mod flow;
 mod forward;
+mod fragments;
 mod icmp;
 mod orphans;
 pub mod owner;

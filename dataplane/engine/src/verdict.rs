@@ -19,6 +19,8 @@ pub enum Verdict {
         /// Destination whose route leads to the missing neighbour.
         neighbour_of: IpAddr,
     },
+    /// Free the frame and count it as `gathered`: it was a fragment, and its bytes are kept until its datagram is complete.
+    Gathered,
     /// Free the frame and count this.
     Drop(Counter),
 }

@@ -3,6 +3,7 @@
 mod common;
 
 use common::{OUTSIDE, Rig, Setup, ip};
+use shunt_engine::counters::Counter;
 use shunt_engine::tables::{ForwardingMethod, Persistence};
 use shunt_engine::{BURST, Origin, Verdict};
 use shunt_wire::craft::Craft;
@@ -33,8 +34,15 @@ fn no_burst_allocates() {
     let craft = |client: &str, vip: &str| {
         Craft::between(ip(client), ip(vip)).unwrap().macs(common::ROUTER_MAC, common::OUTSIDE_MAC)
     };
-    // New flows, established ones, closing ones, refused ones, errors of our own: 40 bursts, more flows than fit.
     let mut bursts: Vec<Vec<HeapFrame>> = Vec::new();
+    // First, while there is room for connections: datagrams in fragments, some of which never become whole.
+    for n in 0..20u16 {
+        let datagram = |vip: &str| craft("192.0.2.9", vip).udp(n, 80).payload(&[7; 4_000]).id(n);
+        let both = [datagram("10.0.1.101"), datagram("10.0.1.102")];
+        let frames = both.iter().flat_map(|craft| craft.fragments(1_500)).skip(usize::from(n % 3));
+        bursts.push(frames.map(|bytes| HeapFrame::new(&bytes, OUTSIDE)).collect());
+    }
+    // New flows, established ones, closing ones, refused ones, errors of our own: 40 bursts, more flows than fit.
     for n in 0..40u16 {
         let mut burst = Vec::new();
         for m in 0..BURST as u16 {
@@ -53,14 +61,22 @@ fn no_burst_allocates() {
         }
         bursts.push(burst);
     }
+    let mut pool: Vec<HeapFrame> =
+        (0..200).map(|_| HeapFrame::with_room(&[], OUTSIDE, HeapFrame::HEADROOM, 2_048)).collect();
+    let mut spent: Vec<HeapFrame> = Vec::with_capacity(pool.len());
     let mut verdicts = [Verdict::Punt(OUTSIDE); BURST];
     let region = Region::new(ALLOCATOR);
     for burst in &mut bursts {
         rig.now.0 += 5_000;
         rig.engines[0].process_burst(&rig.tables, rig.now, Origin::Wire, burst, &mut verdicts);
+        // The frames are kept: freeing one would count.
+        rig.engines[0].release(&rig.tables, rig.now, |_| pool.pop(), |frame, _| spent.push(frame));
         rig.engines[0].expire(&rig.tables, rig.now);
     }
     let change = region.change();
     assert_eq!((change.allocations, change.reallocations, change.deallocations), (0, 0, 0));
     assert!(rig.engines[0].connections() > 100);
+    let counters = rig.engines[0].counters();
+    assert!(counters.get(Counter::FragmentTimeout) > 0);
+    assert!(spent.len() > 80 && !pool.is_empty(), "{} sent", spent.len());
 }

@@ -5,7 +5,7 @@ use crate::mailbox::Mailbox;
 use crate::mesh::{Parcel, SlowParcel};
 use crate::phase::{Phase, SharedPhase};
 use rtrb::{Consumer, Producer};
-use shunt_dpdk::{Burst, Mbuf, RxQueue, TxQueue};
+use shunt_dpdk::{Burst, Mbuf, Mempool, RxQueue, TxQueue};
 use shunt_engine::counters::{Counter, WorkerCounters};
 use shunt_engine::tables::Tables;
 use shunt_engine::{BURST, Engine, Origin, Tick, Verdict};
@@ -22,6 +22,8 @@ pub(crate) struct Worker {
     /// From the other workers and the slow path.
     pub(crate) from: Vec<Consumer<Parcel>>,
     pub(crate) exits: Exits,
+    /// For fragments, which leave in other frames than they came in.
+    pub(crate) pool: Mempool,
     pub(crate) mailbox: Mailbox,
     pub(crate) rest: Rest,
     pub(crate) phase: Arc<SharedPhase>,
@@ -76,6 +78,9 @@ impl Worker {
         }
         for ring in &mut self.from {
             frames += pass.take_over(ring);
+        }
+        if pass.engine.has_datagrams() {
+            pass.release(&self.pool);
         }
         self.exits.flush();
         self.engine.expire(tables, now);
@@ -153,6 +158,22 @@ impl Pass<'_> {
     }
 }
 
+impl Pass<'_> {
+    /// Sends on the fragments of datagrams that have become complete, or were given up.
+    #[cold]
+    fn release(&mut self, pool: &Mempool) {
+        let fresh = |nic_port| {
+            let mut frame = pool.alloc()?;
+            frame.set_nic_port(nic_port);
+            Some(frame)
+        };
+        let exits = &mut *self.exits;
+        self.engine.release(self.tables, self.now, fresh, |frame, verdict| {
+            exits.carry_out(frame, Origin::Wire, verdict);
+        });
+    }
+}
+
 impl Exits {
     /// The engine wants frames in one piece, and buffers are as large as the MTU; what is larger is dropped.
     #[inline]
@@ -183,6 +204,7 @@ impl Exits {
             Verdict::AwaitNeighbour { neighbour_of } => {
                 self.give_to_slow_path(SlowParcel::Await(frame, neighbour_of), Counter::HandedOver);
             }
+            Verdict::Gathered => self.counters.add(Counter::Gathered, 1),
             Verdict::Drop(counter) => self.counters.add(counter, 1),
         }
     }

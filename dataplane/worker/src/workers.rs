@@ -9,7 +9,7 @@ use crate::report::NicPortReport;
 use crate::setup::{self, OpenPort, Queues, Setup};
 use crate::slow_path::{SlowPath, WantNeighbour};
 use crate::worker::{Exits, TxExit, Worker};
-use shunt_dpdk::{Burst, DpdkError, Eal, LcoreThread, NicPortStats, RssKey, spawn_pinned};
+use shunt_dpdk::{Burst, DpdkError, Eal, LcoreThread, Mempool, NicPortStats, RssKey, spawn_pinned};
 use shunt_engine::board::Boards;
 use shunt_engine::counters::WorkerCounters;
 use shunt_engine::persist::Templates;
@@ -234,7 +234,7 @@ impl Start {
             .into_iter()
             .zip(ends)
             .enumerate()
-            .map(|(index, (queues, ends))| self.worker(index, config, queues, ends))
+            .map(|(index, (queues, ends))| self.worker(index, config, queues, ends, setup.pool.clone()))
             .collect();
         // From here on, dropping `running` stops what was started.
         let mut running = Workers {
@@ -275,7 +275,14 @@ impl Start {
         }
     }
 
-    fn worker(&mut self, index: usize, config: &WorkersConfig, queues: Queues, ends: WorkerEnds) -> Worker {
+    fn worker(
+        &mut self,
+        index: usize,
+        config: &WorkersConfig,
+        queues: Queues,
+        ends: WorkerEnds,
+        pool: Mempool,
+    ) -> Worker {
         let engine = Engine::new(EngineConfig {
             worker: index as u8,
             workers: config.cores.len() as u8,
@@ -308,6 +315,7 @@ impl Start {
                 has_twin: self.has_twin.clone(),
                 counters: self.counters[index].clone(),
             },
+            pool,
             reader: self.readers.remove(0),
             mailbox: self.mailboxes[index].clone(),
             rest: Rest::new(config.idle),

@@ -38,6 +38,8 @@ pub struct Ip {
     pub len: usize,
     /// Is it a fragment?
     pub fragment: bool,
+    /// One without a transport header?
+    pub is_later_fragment: bool,
     /// Must routers not fragment it? Always so in IPv6.
     pub dont_fragment: bool,
 }
@@ -71,6 +73,7 @@ impl Ip {
             header_len,
             len,
             fragment: u16::from_be_bytes([header[6], header[7]]) & 0x3fff != 0,
+            is_later_fragment: u16::from_be_bytes([header[6], header[7]]) & 0x1fff != 0,
             dont_fragment: header[6] & 0x40 != 0,
         })
     }
@@ -89,6 +92,7 @@ impl Ip {
             header_len: IPV6_LEN + walk.offset,
             len,
             fragment: walk.fragment.is_some_and(|fragment| fragment.offset != 0 || fragment.more),
+            is_later_fragment: walk.fragment.is_some_and(|fragment| fragment.offset != 0),
             dont_fragment: true,
         })
     }

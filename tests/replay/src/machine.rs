@@ -216,7 +216,9 @@ impl Machine {
             *clock = Tick(now);
             engine.expire(tables, *clock);
         }
-        Output::default()
+        let mut output = Output::default();
+        self.release(&[], &mut output);
+        output
     }
 
     /// Frames arrive back to back at a NIC port.
@@ -233,8 +235,24 @@ impl Machine {
             for ((frame, before), verdict) in heap.iter().zip(burst).zip(verdicts) {
                 self.carry_out(before, frame.bytes(), verdict, &mut output);
             }
+            self.release(burst.last().copied().unwrap_or_default(), &mut output);
         }
         output
+    }
+
+    /// Sends on the fragments of datagrams that have become complete, with the one that was received last, or were
+    /// given up.
+    fn release(&mut self, last: &[u8], output: &mut Output) {
+        const TAILROOM: usize = 2_048;
+        let mut released = Vec::new();
+        {
+            let World { engine, tables, now, .. } = &mut *lock(&self.worker.world);
+            let fresh = |nic_port| Some(HeapFrame::with_room(&[], nic_port, HeapFrame::HEADROOM, TAILROOM));
+            engine.release(tables, *now, fresh, |frame: HeapFrame, verdict| released.push((frame, verdict)));
+        }
+        for (frame, verdict) in released {
+            self.carry_out(last, frame.bytes(), verdict, output);
+        }
     }
 
     /// A frame of the kernel twin: the engine sees it on its way out.
@@ -272,6 +290,7 @@ impl Machine {
             // All neighbours are permanent, so one that is missing stays so.
             Verdict::AwaitNeighbour { .. } => output.dropped.push(Counter::NoNeighbour.name()),
             Verdict::Drop(counter) => output.dropped.push(counter.name()),
+            Verdict::Gathered => {}
             Verdict::HandOver(_) => output.dropped.push("handed over, though there is one worker"),
         }
     }

@@ -23,12 +23,19 @@ use crate::topology::Topology;
 use std::collections::BTreeMap;
 
 /// Rule 2: was the outermost IP header made by the director, rather than received? NAT changes neither the protocol
-/// nor, by a whole header, the length of a packet.
+/// nor, by a whole header, the length of a packet. Fragments differ in length, but of their addresses NAT changes one.
+/// An empty `before`: nothing was received, so it was made.
 #[must_use]
 pub fn header_is_new(before: &[u8], after: &[u8]) -> bool {
     let read = |frame: &[u8]| Ip::read(frame.get(ETHERNET_LEN..)?);
+    if before.is_empty() {
+        return true;
+    }
     let (Some(before), Some(after)) = (read(before), read(after)) else { return false };
-    let grown = after.protocol != protocol::TCP && after.len >= before.len + ip::IPV4_LEN;
+    let grown = match before.fragment {
+        true => before.src != after.src && before.dst != after.dst,
+        false => after.protocol != protocol::TCP && after.len >= before.len + ip::IPV4_LEN,
+    };
     before.protocol != after.protocol || before.src.is_ipv4() != after.src.is_ipv4() || grown
 }
 
@@ -119,7 +126,7 @@ fn new_header_bytes(frame: &[u8]) -> Vec<usize> {
 /// Where the UDP header of a packet lies that the director made: those are tunnels.
 fn gue_header(frame: &[u8], ip: &Ip) -> Option<usize> {
     let udp = ETHERNET_LEN + ip.header_len;
-    (ip.protocol == protocol::UDP && frame.len() >= udp + 8).then_some(udp)
+    (ip.protocol == protocol::UDP && !ip.is_later_fragment && frame.len() >= udp + 8).then_some(udp)
 }
 
 fn new_header_is_wrong(frame: &[u8]) -> Option<String> {
@@ -133,7 +140,7 @@ fn new_header_is_wrong(frame: &[u8]) -> Option<String> {
     if !SPORTS.contains(&sport) {
         return Some(format!(" [GUE source port {sport}]"));
     }
-    let unchecked = frame[udp + 6..udp + 8] == [0, 0];
+    let unchecked = ip.fragment || frame[udp + 6..udp + 8] == [0, 0];
     (!unchecked && !ip.checksum_is_right(&frame[udp..])).then(|| " [wrong UDP checksum]".to_owned())
 }
 

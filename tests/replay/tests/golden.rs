@@ -10,7 +10,6 @@ const DIFFERENT: &[(&str, &str)] = &[
     ("ftp", "the FTP helper is not built yet"),
     ("icmp-dr-tun", "ICMP errors about our own tunnel packets are not followed yet"),
     ("mtu", "packets larger than the path MTU without DF are not cut yet"),
-    ("nat-frag", "fragments are not gathered yet"),
     ("nat-icmp-send", "nat_icmp_send is not built yet"),
     ("sched-twos", "its picks are random numbers of the kernel"),
     ("sip-pe", "the SIP persistence engine is not built yet"),

@@ -57,6 +57,9 @@ pub fn encapsulate<F: Frame>(
     let source = server.tunnel_source.ok_or(Counter::NoRoute)?;
     let inner = inspect(packet, pmtu_disc, frame.bytes());
     let (l2_len, added) = (usize::from(packet.l3), usize::from(overhead(server)));
+    if inner.len + added > usize::from(u16::MAX) {
+        return Err(Counter::TooBig);
+    }
     if !frame.prepend(added) {
         return Err(Counter::Headroom);
     }

@@ -21,6 +21,8 @@ pub enum Answer {
     HostUnreachable,
     /// Type 11 code 0; IPv6 type 3 code 0.
     TimeExceeded,
+    /// Type 11 code 1; IPv6 type 3 code 1.
+    FragmentsMissing,
     /// Type 3 code 4; IPv6 type 2.
     TooBig {
         /// The largest IP packet that would have passed, bytes.
@@ -144,6 +146,7 @@ fn build_v4<F: Frame>(answer: Answer, from: [u8; 4], id: u16, packet: &Packet, f
         Answer::PortUnreachable => (3, 3, 0),
         Answer::HostUnreachable => (3, 1, 0),
         Answer::TimeExceeded => (11, 0, 0),
+        Answer::FragmentsMissing => (11, 1, 0),
         Answer::TooBig { mtu } => (3, 4, u32::from(mtu)),
     };
     let l3 = usize::from(packet.l3);
@@ -175,6 +178,7 @@ fn build_v6<F: Frame>(answer: Answer, from: [u8; 16], packet: &Packet, frame: &m
         Answer::PortUnreachable => (1, 4, 0),
         Answer::HostUnreachable => (1, 3, 0),
         Answer::TimeExceeded => (3, 0, 0),
+        Answer::FragmentsMissing => (3, 1, 0),
         Answer::TooBig { mtu } => (2, 0, u32::from(mtu)),
     };
     const ICMPV6: u8 = 58;
