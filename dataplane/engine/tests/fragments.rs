@@ -6,7 +6,7 @@ use common::{INSIDE, INSIDE_MAC, OUTSIDE, OUTSIDE_MAC, ROUTER_MAC, Rig, Setup, i
 use shunt_engine::counters::Counter;
 use shunt_engine::tables::{ForwardingMethod, ServerId, TunnelKind};
 use shunt_engine::{Origin, Verdict};
-use shunt_wire::craft::{Checked, Craft, Tunnel, check, decapsulate};
+use shunt_wire::craft::{Checked, Craft, Fault, Tunnel, check, decapsulate};
 use shunt_wire::{Flags, Frame, HeapFrame, NicPortId};
 use std::collections::VecDeque;
 
@@ -509,4 +509,58 @@ fn without_buffers_fragments_are_dropped_and_counted() {
     let mut count = 0;
     engine.release(&rig.tables, rig.now, |_| None::<HeapFrame>, |_, _| count += 1);
     assert_eq!((count, rig.counter(Counter::NoBuffer), rig.counter(Counter::Released)), (0, 3, 3));
+}
+
+/// One fragment of a hostile sender.
+#[derive(Clone, Copy, Debug, bolero::TypeGenerator)]
+struct Hostile {
+    v6: bool,
+    from_server: bool,
+    more: bool,
+    id: u8,
+    /// In units of 8 bytes.
+    offset: u8,
+    len: u8,
+    tos: u8,
+    tags: u8,
+    seconds: u8,
+    method: u8,
+}
+
+/// Any fragments: nothing panics, every book balances, and what is sent on is right by itself.
+#[test]
+fn any_fragments_are_survived() {
+    let methods = [ForwardingMethod::Nat, ForwardingMethod::DirectRouting, ForwardingMethod::Tunnel];
+    bolero::check!().with_type::<Vec<Hostile>>().for_each(|all| {
+        let method = all.first().map_or(0, |first| usize::from(first.method) % methods.len());
+        let mut rig = Rig::new(&ENDS.map(|(_, vip, real)| Setup::new(UDP, vip, methods[method], &[real])));
+        for one in all {
+            let (client, vip, real) = ENDS[usize::from(one.v6)];
+            let (src, dst) = if one.from_server { (real, client) } else { (client, vip) };
+            // Ports 80 in both directions are a service's, and its server's.
+            let payload = [0, 80].repeat(128);
+            // Most fit their neighbours, so that datagrams become complete now and then.
+            let len = if one.len < 200 { usize::from(one.len % 4) * 8 } else { usize::from(one.len) };
+            let mut craft = between(src, dst)
+                .protocol(UDP)
+                .payload(&payload[..len])
+                .traffic_class(one.tos)
+                .fragment(u16::from(one.offset % 4) * 8, one.more, u32::from(one.id % 3));
+            for tag in 0..one.tags % 3 {
+                craft = craft.vlan(u16::from(tag) + 1);
+            }
+            let nic_port = if one.from_server { INSIDE } else { OUTSIDE };
+            let craft = if one.from_server { craft.macs(server_mac(0), INSIDE_MAC) } else { craft };
+            for sent in feed(&mut rig, 0, nic_port, &[craft.frame()]) {
+                if let Verdict::Transmit(_) = sent.verdict {
+                    // The transport checksum is not ours to mend.
+                    let fault = check(&sent.bytes).err();
+                    assert!(matches!(fault, None | Some(Fault::TransportChecksum | Fault::TransportHeader)));
+                }
+            }
+            rig.wait(u64::from(one.seconds % 8));
+        }
+        rig.wait(61);
+        feed(&mut rig, 0, OUTSIDE, &[]);
+    });
 }
