@@ -4,10 +4,10 @@ use shunt_control::config::{Config, Device, Idle, LogLevel};
 use shunt_control::dataplane::{Dataplane, Lagging};
 use shunt_control::mirror::MirrorPort;
 use shunt_dpdk::{EalConfig, NicPortConfig};
-use shunt_engine::ConnectionInfo;
 use shunt_engine::board::Boards;
 use shunt_engine::counters::WorkerCounters;
 use shunt_engine::tables::Tables;
+use shunt_engine::{ConnectionInfo, InstallFrom, Tally};
 use shunt_worker::{NicPortSpec, Workers, WorkersConfig};
 use std::fmt::Write;
 use std::time::Duration;
@@ -103,6 +103,10 @@ impl Dataplane for WorkersDataplane {
 
     fn connections(&self, each: &mut dyn FnMut(&ConnectionInfo)) {
         self.0.connections(each);
+    }
+
+    fn install(&self, connections: &mut dyn Iterator<Item = ConnectionInfo>, from: InstallFrom) -> Tally {
+        self.0.install(connections, from)
     }
 
     fn slow_path_counters(&self) -> Option<WorkerCounters> {

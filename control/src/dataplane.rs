@@ -1,9 +1,9 @@
 //! What control needs of the workers. `src/main.rs` implements it over real ones; tests over an engine or nothing.
 
-use shunt_engine::ConnectionInfo;
 use shunt_engine::board::Boards;
 use shunt_engine::counters::WorkerCounters;
 use shunt_engine::tables::Tables;
+use shunt_engine::{ConnectionInfo, InstallFrom, Tally};
 use std::time::Duration;
 
 /// The workers did not all observe a snapshot in time.
@@ -31,6 +31,9 @@ pub trait Dataplane: Send + Sync {
     fn worker_counters(&self) -> Vec<WorkerCounters>;
     /// Calls `each` for every connection of every worker, in no particular order, without stalling a worker.
     fn connections(&self, each: &mut dyn FnMut(&ConnectionInfo));
+    /// Makes the workers take over connections and templates that a peer or a state file tells of, each at the worker
+    /// that owns its packets, and returns once they have. Templates must come before the connections that they control.
+    fn install(&self, connections: &mut dyn Iterator<Item = ConnectionInfo>, from: InstallFrom) -> Tally;
     /// Counters of the slow path, which carries packets between workers and kernel twins and keeps a balance of its own.
     fn slow_path_counters(&self) -> Option<WorkerCounters> {
         None
@@ -82,6 +85,13 @@ pub(crate) mod tests {
 
         fn connections(&self, each: &mut dyn FnMut(&ConnectionInfo)) {
             self.connections.lock().unwrap().iter().for_each(each);
+        }
+
+        fn install(&self, connections: &mut dyn Iterator<Item = ConnectionInfo>, _: InstallFrom) -> Tally {
+            let mut all = self.connections.lock().unwrap();
+            let before = all.len();
+            all.extend(connections);
+            Tally { created: (all.len() - before) as u32, ..Tally::default() }
         }
     }
 }

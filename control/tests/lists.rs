@@ -201,7 +201,9 @@ fn names_are_cut_for_ipv4_only() {
     );
 }
 
-fn entry(protocol: u8, state: &'static str, seconds: u64, ends: [(&str, u16); 3]) -> ConnectionInfo {
+const TEMPLATE: u32 = 0x1000;
+
+fn entry(protocol: u8, state: u8, seconds: u64, ends: [(&str, u16); 3]) -> ConnectionInfo {
     let [(caddr, cport), (vaddr, vport), (daddr, dport)] = ends;
     let caddr: IpAddr = caddr.parse().unwrap();
     ConnectionInfo {
@@ -214,9 +216,14 @@ fn entry(protocol: u8, state: &'static str, seconds: u64, ends: [(&str, u16); 3]
         daddr: daddr.parse().unwrap(),
         dport,
         state,
+        timeout_ms: 900_000,
         expires_ms: seconds * 1000 + 999,
-        flags: 0,
+        flags: if cport == 0 { TEMPLATE } else { 0 },
+        fwmark: 0,
+        in_packets: 0,
         server: ServerId(0),
+        control: None,
+        sequence: None,
         pe_data: None,
     }
 }
@@ -226,13 +233,13 @@ fn connections() {
     let rig = Rig::new(100, 100);
     let client = ("192.168.0.2", 50_000);
     let service = ("10.0.0.1", 80);
-    let mut sip = entry(17, "NONE", 60, [("192.168.0.0", 0), ("10.0.0.5", 5060), ("10.1.0.1", 5060)]);
+    let mut sip = entry(17, 0, 60, [("192.168.0.0", 0), ("10.0.0.5", 5060), ("10.1.0.1", 5060)]);
     *rig.dataplane.entries.lock().unwrap() = vec![
-        entry(6, "ESTABLISHED", 899, [client, service, ("10.1.0.1", 8080)]),
-        entry(6, "NONE", 359, [("192.168.0.0", 0), service, ("10.1.0.1", 80)]),
-        entry(0, "ASSURED", 300, [("192.168.0.0", 0), ("0.0.0.5", 0), ("10.1.0.1", 0)]),
-        entry(6, "ESTABLISHED", 6000, [("2001:db8::2", 50_000), ("2001:db8::1", 80), ("2001:db8::a0a0", 80)]),
-        entry(132, "S-ACK-SENT", 61, [client, service, ("10.1.0.1", 8080)]),
+        entry(6, 1, 899, [client, service, ("10.1.0.1", 8080)]),
+        entry(6, 0, 359, [("192.168.0.0", 0), service, ("10.1.0.1", 80)]),
+        entry(0, 1, 300, [("192.168.0.0", 0), ("0.0.0.5", 0), ("10.1.0.1", 0)]),
+        entry(6, 1, 6000, [("2001:db8::2", 50_000), ("2001:db8::1", 80), ("2001:db8::a0a0", 80)]),
+        entry(132, 11, 61, [client, service, ("10.1.0.1", 8080)]),
     ];
     assert_eq!(
         rig.list("ipvsadm -Lnc"),

@@ -5,10 +5,10 @@
 use shunt_control::dataplane::{Dataplane, Lagging};
 use shunt_control::director::{Director, Limits, StaticResolver};
 use shunt_control::ipvsadm::{self, Access, Names, Services};
-use shunt_engine::ConnectionInfo;
 use shunt_engine::board::Boards;
 use shunt_engine::counters::WorkerCounters;
 use shunt_engine::tables::Tables;
+use shunt_engine::{ConnectionInfo, InstallFrom, Tally};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex};
 
@@ -42,6 +42,12 @@ impl Dataplane for FakeDataplane {
     }
     fn connections(&self, each: &mut dyn FnMut(&ConnectionInfo)) {
         self.entries.lock().unwrap().iter().for_each(each);
+    }
+    fn install(&self, connections: &mut dyn Iterator<Item = ConnectionInfo>, _: InstallFrom) -> Tally {
+        let mut entries = self.entries.lock().unwrap();
+        let before = entries.len();
+        entries.extend(connections);
+        Tally { created: (entries.len() - before) as u32, ..Tally::default() }
     }
 }
 

@@ -1,13 +1,12 @@
 //! Listing connections, a piece at a time, so that a table of millions does not hold up packets.
 
-use crate::conn::{Address, Conn, ConnTable, Index, flag};
+use crate::conn::{Address, Conn, ConnTable, Index, NIL, flag};
 use crate::connection_info::ConnectionInfo;
 use crate::engine::Engine;
-use crate::persist::Template;
-use crate::state;
+use crate::persist::{Handle, Template};
 use crate::tables::{Family, Tables};
 use crate::tick::Tick;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 /// Where a listing goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,65 +39,76 @@ impl Engine {
     ) -> Option<DumpCursor> {
         let (v4, v6) = self.conn_tables();
         match cursor {
-            DumpCursor::V4(first) => Some(match dump_table(v4, tables, now, first, count, &mut each) {
+            DumpCursor::V4(first) => Some(match self.dump_table(v4, tables, now, first, count, &mut each) {
                 Some(next) => DumpCursor::V4(next),
                 None => DumpCursor::V6(0),
             }),
-            DumpCursor::V6(first) => Some(match dump_table(v6, tables, now, first, count, &mut each) {
+            DumpCursor::V6(first) => Some(match self.dump_table(v6, tables, now, first, count, &mut each) {
                 Some(next) => DumpCursor::V6(next),
                 None => DumpCursor::Templates(0),
             }),
             DumpCursor::Templates(nth) => {
                 let shard = self.own_template_shards().nth(nth)?;
-                self.templates().each(shard, |template| each(template_info(template, tables, now)));
+                self.templates().each(shard, |template| each(template_info(template, now)));
                 Some(DumpCursor::Templates(nth + 1))
             }
         }
     }
+
+    fn dump_table<A: Address>(
+        &self,
+        table: &ConnTable<A>,
+        tables: &Tables,
+        now: Tick,
+        first: Index,
+        count: usize,
+        each: &mut impl FnMut(ConnectionInfo),
+    ) -> Option<Index> {
+        for (told, (index, conn)) in table.iter_from(first).enumerate() {
+            if told == count {
+                return Some(index);
+            }
+            let control = (conn.control != NIL).then(|| self.templates().name(Handle(conn.control)));
+            each(ConnectionInfo { control: control.flatten(), ..info(conn, tables, now) });
+        }
+        None
+    }
 }
 
-fn template_info(template: &Template, tables: &Tables, now: Tick) -> ConnectionInfo {
-    let (key, server) = (&template.key, tables.server(template.server));
-    let any =
-        if key.client_net().is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+/// A template as listings show it.
+pub(crate) fn template_info(template: &Template, now: Tick) -> ConnectionInfo {
+    let key = template.key.name();
     // One that no new connection may join is shown under a key that no packet has (spec `connections.md` §4.3).
     const DISABLED: u16 = u16::MAX;
-    let (vport, dport) = if template.listed { (key.vport(), template.dport) } else { (DISABLED, DISABLED) };
+    let (vport, dport) = if template.listed { (key.vport, template.dport) } else { (DISABLED, DISABLED) };
+    let mark = match key.vaddr {
+        IpAddr::V4(mark) if key.protocol == 0 => mark.to_bits(),
+        _ => 0,
+    };
     ConnectionInfo {
-        protocol: key.protocol(),
-        family: Family::of(&key.client_net()),
-        caddr: key.client_net(),
+        protocol: key.protocol,
+        family: Family::of(&key.client_net),
+        caddr: key.client_net,
         cport: 0,
-        vaddr: key.vaddr(),
+        vaddr: key.vaddr,
         vport,
-        daddr: server.map_or(any, |server| server.daddr),
+        daddr: template.daddr,
         dport,
-        state: if template.assured { "ASSURED" } else { "NONE" },
+        state: u8::from(template.assured),
+        timeout_ms: template.timeout_ms,
         expires_ms: template.remaining_ms(now.stamp()).max(0) as u64,
-        flags: u32::from(flag::TEMPLATE),
+        flags: u32::from(template.flags),
+        fwmark: mark,
+        in_packets: 0,
         server: template.server,
+        control: None,
+        sequence: None,
         pe_data: None,
     }
 }
 
-fn dump_table<A: Address>(
-    table: &ConnTable<A>,
-    tables: &Tables,
-    now: Tick,
-    first: Index,
-    count: usize,
-    each: &mut impl FnMut(ConnectionInfo),
-) -> Option<Index> {
-    for (told, (index, conn)) in table.iter_from(first).enumerate() {
-        if told == count {
-            return Some(index);
-        }
-        each(info(conn, tables, now));
-    }
-    None
-}
-
-fn info<A: Address>(conn: &Conn<A>, tables: &Tables, now: Tick) -> ConnectionInfo {
+/// A connection as listings show it, but for what controls it.
+pub(crate) fn info<A: Address>(conn: &Conn<A>, tables: &Tables, now: Tick) -> ConnectionInfo {
     // A tunnel's server may be of the other family, which the entry has no room for.
     let daddr = match tables.server(conn.server) {
         Some(server) if A::from_ip(server.daddr).is_none() => server.daddr,
@@ -113,10 +123,15 @@ fn info<A: Address>(conn: &Conn<A>, tables: &Tables, now: Tick) -> ConnectionInf
         vport: conn.vport,
         daddr,
         dport: conn.dport,
-        state: state::name(conn.protocol, conn.state),
+        state: conn.state,
+        timeout_ms: conn.timeout_ms,
         expires_ms: conn.remaining_ms(now.stamp()).max(0) as u64,
-        flags: u32::from(conn.flags),
+        flags: u32::from(conn.flags & !(flag::HASHED | flag::PRIVATE)),
+        fwmark: conn.fwmark,
+        in_packets: conn.in_packets,
         server: conn.server,
+        control: None,
+        sequence: None,
         pe_data: None,
     }
 }

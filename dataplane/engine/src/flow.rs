@@ -80,11 +80,7 @@ impl<'a, A: Address> Pass<'a, A> {
             return self.admit(packet, frame);
         }
         let Some(server) = self.bound_server(index) else {
-            if !self.tables.settings().expire_nodest_conn {
-                return Verdict::Drop(Counter::ServerGone);
-            }
-            self.discard(index);
-            return self.admit(packet, frame);
+            return self.request_without_server(index, packet, frame);
         };
         self.follow_request(index, server, packet, frame)
     }

@@ -4,7 +4,9 @@
 //! shard. Only new connections of persistent services, and the end of such connections, take a lock; packets of
 //! established flows never do.
 
-use crate::tables::{Persistence, Server, ServerId, Service, ServiceKey};
+use crate::conn::flag;
+use crate::connection_info::{ConnectionInfo, ControlKey};
+use crate::tables::{ForwardingMethod, Persistence, Server, ServerId, Service, ServiceKey};
 use crate::tick::Tick;
 use hashbrown::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -81,14 +83,50 @@ fn masked(address: IpAddr, netmask: u32) -> IpAddr {
 pub(crate) struct Template {
     pub(crate) key: TemplateKey,
     pub(crate) server: ServerId,
+    /// The server's address, which is known even if the server is not.
+    pub(crate) daddr: IpAddr,
+    /// Connection flags as IPVS lists them.
+    pub(crate) flags: u16,
     pub(crate) dport: u16,
     pub(crate) assured: bool,
     /// Connections that it controls.
     controls: u32,
-    timeout_ms: u32,
+    pub(crate) timeout_ms: u32,
     last_seen: u32,
     /// Found by its key? A template whose server went away is not, and only waits for its connections.
     pub(crate) listed: bool,
+}
+
+/// The connection flags of a template that leads to a server forwarded to like this.
+pub(crate) fn flags_of(method: ForwardingMethod) -> u16 {
+    let no_output = if method == ForwardingMethod::Nat { 0 } else { flag::NO_OUTPUT };
+    flag::TEMPLATE | flag::INACTIVE | no_output | method as u16
+}
+
+/// A template that a peer or a state file tells of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Told {
+    pub(crate) key: TemplateKey,
+    /// [`ServerId::NONE`] if the server is not known here.
+    pub(crate) server: ServerId,
+    pub(crate) daddr: IpAddr,
+    pub(crate) dport: u16,
+    pub(crate) flags: u16,
+    pub(crate) assured: bool,
+    pub(crate) timeout_ms: u32,
+    /// Part of the timeout that has passed.
+    pub(crate) idle_ms: u32,
+}
+
+/// What became of a template that somebody told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// It is new; or it was here without a server, and now has this one.
+    Bound(ServerId),
+    /// It was here, or it is new without a server.
+    Known,
+    /// There is no room.
+    NoRoom,
 }
 
 impl Template {
@@ -184,6 +222,8 @@ impl Templates {
         shard.slots[slot as usize] = Some(Template {
             key,
             server: server.id,
+            daddr: server.daddr,
+            flags: flags_of(server.method),
             dport: if own_port { server.dport } else { 0 },
             assured: false,
             controls: 1,
@@ -193,6 +233,58 @@ impl Templates {
         });
         shard.index.insert(key, slot);
         Some(Templates::handle(number, slot))
+    }
+
+    /// Takes over a template. One that is here keeps its server, and is left as it is unless `renew`.
+    pub(crate) fn install(&self, told: &Told, renew: bool, now: Tick) -> Taken {
+        let number = Templates::shard_of(&told.key);
+        let mut shard = self.lock(number);
+        let Shard { index, slots, free } = &mut *shard;
+        if let Some(&slot) = index.get(&told.key)
+            && let Some(template) = slots[slot as usize].as_mut()
+        {
+            if renew {
+                template.assured = told.assured;
+                template.timeout_ms = told.timeout_ms;
+                template.last_seen = now.stamp().wrapping_sub(told.idle_ms);
+            }
+            if template.server != ServerId::NONE || told.server == ServerId::NONE {
+                return Taken::Known;
+            }
+            (template.server, template.dport, template.flags) = (told.server, told.dport, told.flags);
+            return Taken::Bound(told.server);
+        }
+        let Some(slot) = free.pop() else { return Taken::NoRoom };
+        slots[slot as usize] = Some(Template {
+            key: told.key,
+            server: told.server,
+            daddr: told.daddr,
+            flags: told.flags,
+            dport: told.dport,
+            assured: told.assured,
+            controls: 0,
+            timeout_ms: told.timeout_ms,
+            last_seen: now.stamp().wrapping_sub(told.idle_ms),
+            listed: true,
+        });
+        index.insert(told.key, slot);
+        if told.server == ServerId::NONE { Taken::Known } else { Taken::Bound(told.server) }
+    }
+
+    /// A connection that was controlled before it came here is so again: the template is not renewed by it.
+    pub(crate) fn rejoin(&self, key: &TemplateKey) -> Option<Handle> {
+        let number = Templates::shard_of(key);
+        let mut shard = self.lock(number);
+        let slot = *shard.index.get(key)?;
+        shard.slots[slot as usize].as_mut()?.controls += 1;
+        Some(Templates::handle(number, slot))
+    }
+
+    /// Which template this is; `None` if no new connection can find it.
+    pub(crate) fn name(&self, handle: Handle) -> Option<ControlKey> {
+        let (shard, slot) = Templates::place(handle);
+        let shard = self.lock(shard);
+        shard.slots.get(slot)?.as_ref().filter(|template| template.listed).map(|template| template.key.name())
     }
 
     /// A controlled connection is gone.
@@ -258,19 +350,24 @@ impl Templates {
 }
 
 impl TemplateKey {
-    pub(crate) fn protocol(&self) -> u8 {
-        self.protocol
+    /// Of a template that somebody tells of.
+    pub(crate) fn told(info: &ConnectionInfo) -> TemplateKey {
+        let ConnectionInfo { protocol, caddr, vaddr, vport, .. } = *info;
+        ControlKey { protocol, client_net: caddr, vaddr, vport }.into()
     }
+}
 
-    pub(crate) fn client_net(&self) -> IpAddr {
-        self.client_net
+impl From<ControlKey> for TemplateKey {
+    fn from(name: ControlKey) -> TemplateKey {
+        let ControlKey { protocol, client_net, vaddr, vport } = name;
+        TemplateKey { protocol, client_net, vaddr, vport, mark: protocol == ANY_PROTOCOL }
     }
+}
 
-    pub(crate) fn vaddr(&self) -> IpAddr {
-        self.vaddr
-    }
-
-    pub(crate) fn vport(&self) -> u16 {
-        self.vport
+impl TemplateKey {
+    /// What others call it.
+    pub(crate) fn name(&self) -> ControlKey {
+        let TemplateKey { protocol, client_net, vaddr, vport, .. } = *self;
+        ControlKey { protocol, client_net, vaddr, vport }
     }
 }

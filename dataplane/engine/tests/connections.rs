@@ -26,7 +26,7 @@ fn reply(cport: u16, flags: Flags) -> Craft {
 }
 
 fn states(rig: &Rig) -> Vec<(&'static str, u64)> {
-    rig.connections().iter().map(|info| (info.state, info.expires_ms / 1000)).collect()
+    rig.connections().iter().map(|info| (info.state_name(), info.expires_ms / 1000)).collect()
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn persistence_holds_for_the_network_until_it_runs_out() {
     assert!(
         templates
             .iter()
-            .all(|info| info.state == "NONE" && info.vaddr == ip("10.0.1.100") && info.cport == 0)
+            .all(|info| info.state_name() == "NONE" && info.vaddr == ip("10.0.1.100") && info.cport == 0)
     );
     // SYN_RECV ends after 60 s, the templates 100 s after their last connection came.
     rig.wait(110);
@@ -300,13 +300,13 @@ fn a_template_that_nobody_may_join_is_shown_disabled() {
     setup.persistence = Some(Persistence { timeout_s: 100, netmask: u32::MAX });
     let mut rig = Rig::new(&[setup]);
     rig.outside(request(4000, Flags::SYN));
-    let first = rig.connections().iter().find(|info| info.state == "NONE").unwrap().server;
+    let first = rig.connections().iter().find(|info| info.state_name() == "NONE").unwrap().server;
     rig.change_server(first.0, |server| server.available = false);
     rig.outside(request(4001, Flags::SYN));
     let mut templates: Vec<_> = rig
         .connections()
         .iter()
-        .filter(|info| info.state == "NONE")
+        .filter(|info| info.state_name() == "NONE")
         .map(|info| (info.vport, info.dport))
         .collect();
     templates.sort_unstable();

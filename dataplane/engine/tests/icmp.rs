@@ -138,7 +138,7 @@ fn with_schedule_icmp_an_error_makes_its_connection() {
         assert_eq!((checked.src, checked.dst), (ip(side.router), ip(side.real)));
         assert_eq!(quoted(&checked, &sent.bytes), (ip(side.real), ip(side.client), 8080, 40_000));
         let entries = rig.connections();
-        assert_eq!((entries.len(), entries[0].state, entries[0].expires_ms), (1, "NONE", 3000));
+        assert_eq!((entries.len(), entries[0].state_name(), entries[0].expires_ms), (1, "NONE", 3000));
         assert_eq!(rig.counter(Counter::NewConnections), 1);
     }
 }

@@ -10,6 +10,7 @@
 
 mod config;
 mod idle;
+mod install;
 mod mailbox;
 mod mesh;
 mod phase;

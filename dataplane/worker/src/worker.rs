@@ -84,7 +84,7 @@ impl Worker {
         }
         self.exits.flush();
         self.engine.expire(tables, now);
-        let served = self.mailbox.serve(&self.engine, tables, now);
+        let served = self.mailbox.serve(&mut self.engine, tables, now);
         self.exits.counters.add(Counter::Polls, 1);
         frames > 0 || served
     }

@@ -2,6 +2,7 @@
 
 use crate::config::WorkersConfig;
 use crate::idle::Rest;
+use crate::install::Installer;
 use crate::mailbox::Mailbox;
 use crate::mesh::{SlowEnds, WorkerEnds, mesh};
 use crate::phase::{Phase, SharedPhase};
@@ -12,9 +13,10 @@ use crate::worker::{Exits, TxExit, Worker};
 use shunt_dpdk::{Burst, DpdkError, Eal, LcoreThread, Mempool, NicPortStats, RssKey, spawn_pinned};
 use shunt_engine::board::Boards;
 use shunt_engine::counters::WorkerCounters;
+use shunt_engine::owner::Owner;
 use shunt_engine::persist::Templates;
 use shunt_engine::tables::{NicPortInfo, Tables};
-use shunt_engine::{ConnectionInfo, Engine, EngineConfig, Tick};
+use shunt_engine::{ConnectionInfo, Engine, EngineConfig, InstallFrom, Tally, Tick};
 use shunt_publish::{Lagging, Publisher, Reader};
 use std::io;
 use std::net::IpAddr;
@@ -58,6 +60,7 @@ pub struct Workers {
     counters: Vec<WorkerCounters>,
     slow_counters: WorkerCounters,
     mailboxes: Vec<Mailbox>,
+    owner: Owner,
     phase: Arc<SharedPhase>,
     threads: Vec<LcoreThread<()>>,
     /// After the threads: their queues must be gone first, then the last handle closes the port.
@@ -156,6 +159,14 @@ impl Workers {
         }
     }
 
+    /// Makes the workers take over connections and templates that a peer or a state file tells of, each at the worker
+    /// that owns its packets. Returns once all have answered; the order of what concerns one connection is kept.
+    /// Templates must come before the connections that they control.
+    pub fn install(&self, connections: &mut dyn Iterator<Item = ConnectionInfo>, from: InstallFrom) -> Tally {
+        let is_over = || self.phase.get() == Phase::Ending;
+        Installer::new(&self.mailboxes, &self.owner, from, is_over).run(connections)
+    }
+
     /// Stops all threads, frees all frames and closes the NIC ports. The same as dropping.
     pub fn stop(self) {}
 }
@@ -243,6 +254,7 @@ impl Start {
             counters: self.counters,
             slow_counters,
             mailboxes: self.mailboxes,
+            owner: Owner::new(&self.owner_key, config.cores.len() as u8),
             phase: self.phase,
             threads: Vec::new(),
             ports: setup.ports,

@@ -9,7 +9,9 @@ use shunt_engine::counters::{Counter, WorkerCounters};
 use shunt_engine::owner::KEY_LEN;
 use shunt_engine::persist::Templates;
 use shunt_engine::tables::{MarkRule, Marks, Tables};
-use shunt_engine::{BURST, ConnectionInfo, DumpCursor, Engine, EngineConfig, Origin, Tick, Verdict};
+use shunt_engine::{
+    BURST, ConnectionInfo, DumpCursor, Engine, EngineConfig, InstallFrom, Origin, Tally, Tick, Verdict,
+};
 use shunt_wire::{Frame, HeapFrame, NicPortId};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -69,6 +71,15 @@ impl Dataplane for Worker {
         while let Some(from) = cursor {
             cursor = world.engine.dump(&world.tables, world.now, from, 64, |info| each(&info));
         }
+    }
+
+    fn install(&self, connections: &mut dyn Iterator<Item = ConnectionInfo>, from: InstallFrom) -> Tally {
+        let mut tally = Tally::default();
+        let World { engine, tables, now, .. } = &mut *lock(&self.world);
+        for info in connections {
+            engine.install(tables, *now, &info, from, &mut tally);
+        }
+        tally
     }
 }
 

@@ -63,7 +63,7 @@ fn connections(entries: &[ConnectionInfo]) -> String {
             entry.vport,
             address(entry.daddr),
             entry.dport,
-            entry.state,
+            entry.state_name(),
             entry.expires_ms / 1000,
         );
     }

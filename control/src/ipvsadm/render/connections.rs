@@ -57,7 +57,7 @@ fn write_entry(
         "{:<3} {:<6} {:<11} {:<18} {:<18} ",
         protocol_name(entry.protocol),
         format!("{:02}:{:02}", seconds / 60, seconds % 60),
-        entry.state,
+        entry.state_name(),
         text(entry.caddr, entry.cport),
         text(entry.vaddr, entry.vport),
     )?;

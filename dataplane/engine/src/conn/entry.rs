@@ -14,20 +14,43 @@ pub type Index = u32;
 /// "No entry".
 pub const NIL: Index = u32::MAX;
 
-/// Connection flags that shunt keeps; values of spec `connections.md` §1.3.
+/// Connection flags that shunt keeps or lists; values of spec `connections.md` §1.3.
 pub mod flag {
     /// Mask of the forwarding method.
     pub const METHOD: u16 = 0x0007;
+    /// Came from a peer that synchronises.
+    pub const SYNC: u16 = 0x0020;
     /// In the table. Clear in free entries.
     pub const HASHED: u16 = 0x0040;
     /// No reply packet seen.
     pub const NO_OUTPUT: u16 = 0x0080;
     /// Counted as inactive.
     pub const INACTIVE: u16 = 0x0100;
+    /// Sequence numbers of one direction or both are shifted.
+    pub const SEQUENCE: u16 = 0x0600;
+    /// The client's port is not known yet (FTP).
+    pub const NO_CPORT: u16 = 0x0800;
+    /// Scheduled for this one packet.
+    pub const ONE_PACKET: u16 = 0x2000;
     /// Has told its template that the client is real. Shunt's own, never listed.
     pub const PROVEN: u16 = 0x4000;
     /// Persistence template: only in listings, templates have a table of their own.
     pub const TEMPLATE: u16 = 0x1000;
+    /// Shunt's own flags: never listed, never sent.
+    pub const PRIVATE: u16 = PROVEN;
+}
+
+/// The forwarding method among these flags.
+#[inline]
+#[must_use]
+pub fn method_of(flags: u16) -> ForwardingMethod {
+    match flags & flag::METHOD {
+        0 => ForwardingMethod::Nat,
+        1 => ForwardingMethod::Local,
+        2 => ForwardingMethod::Tunnel,
+        3 => ForwardingMethod::DirectRouting,
+        _ => ForwardingMethod::Bypass,
+    }
 }
 
 /// The two ends of a packet: where it comes from and where it goes, ports in host order.
@@ -143,13 +166,7 @@ impl<A: Address> Conn<A> {
     #[inline]
     #[must_use]
     pub fn method(&self) -> ForwardingMethod {
-        match self.flags & flag::METHOD {
-            0 => ForwardingMethod::Nat,
-            1 => ForwardingMethod::Local,
-            2 => ForwardingMethod::Tunnel,
-            3 => ForwardingMethod::DirectRouting,
-            _ => ForwardingMethod::Bypass,
-        }
+        method_of(self.flags)
     }
 
     /// Are these flags set?

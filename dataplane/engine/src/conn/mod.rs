@@ -14,7 +14,7 @@ mod wheel;
 
 pub use address::Address;
 pub use buckets::Probe;
-pub use entry::{Conn, Direction, Index, NIL, Tuple, flag};
+pub use entry::{Conn, Direction, Index, NIL, Tuple, flag, method_of};
 pub use hash::FlowKey;
 
 use crate::tables::ForwardingMethod;
@@ -110,7 +110,6 @@ impl<A: Address> ConnTable<A> {
     }
 
     /// All stages at once.
-    #[cfg(test)]
     #[must_use]
     pub fn lookup(&self, tuple: &Tuple<A>) -> Option<(Index, Direction)> {
         self.find(tuple, self.buckets.probe(self.key.hash(tuple)), NIL)
@@ -207,6 +206,12 @@ impl<A: Address> ConnTable<A> {
         if shorter {
             self.wheel.hasten(&mut self.entries, index, now);
         }
+    }
+
+    /// The entry was idle for so long already: its time runs out the earlier.
+    pub fn backdate(&mut self, index: Index, idle_ms: u32, now: Tick) {
+        self.entries[index as usize].last_seen = now.stamp().wrapping_sub(idle_ms);
+        self.wheel.hasten(&mut self.entries, index, now);
     }
 
     /// Looks at the next `looks` entries, like the hand of a clock, for one that `expendable` gives up.

@@ -1,0 +1,264 @@
+//! Connections and templates that somebody else made: a peer that synchronises, or this director before it was restarted
+//! (spec `sync.md` §5).
+//!
+//! What is told finds its real server among the services in force; if it does not, it is kept without one.
+
+use crate::binding;
+use crate::board::step;
+use crate::conn::{Address, Conn, Direction, Index, NIL, Tuple, flag, method_of};
+use crate::connection_info::ConnectionInfo;
+use crate::engine::{Engine, Origin};
+use crate::flow::Pass;
+use crate::forward::nat;
+use crate::persist::{Taken, TemplateKey, Told, flags_of};
+use crate::tables::{Family, ForwardingMethod, Server, ServerId, Tables};
+use crate::tick::Tick;
+use std::net::{IpAddr, Ipv6Addr};
+
+/// Life of a template that came without one (spec `sync.md` §5).
+const TEMPLATE_TIMEOUT_MS: u32 = 180_000;
+/// Longest life that a time stamp of 32 bits can tell: 31 days.
+const TIMEOUT_MAX_MS: u32 = 31 * 24 * 3600 * 1000;
+/// What a peer may change of a connection that is here.
+const UPDATED: u16 = flag::INACTIVE | flag::SEQUENCE;
+/// What is taken over of a new one.
+const KEPT: u16 =
+    flag::METHOD | flag::SYNC | flag::NO_OUTPUT | flag::INACTIVE | flag::SEQUENCE | flag::NO_CPORT;
+
+/// Who tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InstallFrom {
+    /// A peer, whose word is newer than ours.
+    Peer,
+    /// A state file, which knows nothing newer than we do: connections and templates that are here stay as they are.
+    StateFile,
+}
+
+/// What became of connections that were told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// New entries.
+    pub created: u32,
+    /// Entries that were here, and were changed.
+    pub updated: u32,
+    /// Entries that were here and stay as they are; contradictions; the end of a connection that was replaced.
+    pub ignored: u32,
+    /// No room in the table.
+    pub no_room: u32,
+}
+
+impl Tally {
+    /// Adds another one.
+    pub fn add(&mut self, other: Tally) {
+        self.created += other.created;
+        self.updated += other.updated;
+        self.ignored += other.ignored;
+        self.no_room += other.no_room;
+    }
+
+    fn count(&mut self, installed: Installed) {
+        let place = match installed {
+            Installed::Created => &mut self.created,
+            Installed::Updated => &mut self.updated,
+            Installed::Ignored => &mut self.ignored,
+            Installed::NoRoom => &mut self.no_room,
+        };
+        *place += 1;
+    }
+}
+
+enum Installed {
+    Created,
+    Updated,
+    Ignored,
+    NoRoom,
+}
+
+impl Engine {
+    /// Takes over a connection or template. This worker must own the connection; templates are everyone's.
+    ///
+    /// Of `info`, `expires_ms` says how long it still lives, and `timeout_ms` 0 stands for the protocol's own timeout;
+    /// `server` says nothing, the addresses do. `control` makes a template that is here control it again.
+    pub fn install(
+        &mut self,
+        tables: &Tables,
+        now: Tick,
+        info: &ConnectionInfo,
+        from: InstallFrom,
+        tally: &mut Tally,
+    ) {
+        self.core.observe(tables.settings());
+        let (core, origin) = (&mut self.core, Origin::Wire);
+        tally.count(match (info.is_template(), info.family) {
+            (true, _) => self.install_template(tables, now, info, from),
+            (false, Family::V4) => {
+                Pass { table: &mut self.v4, core, tables, now, origin }.install(info, from)
+            }
+            (false, Family::V6) => {
+                Pass { table: &mut self.v6, core, tables, now, origin }.install(info, from)
+            }
+        });
+    }
+
+    fn install_template(
+        &mut self,
+        tables: &Tables,
+        now: Tick,
+        info: &ConnectionInfo,
+        from: InstallFrom,
+    ) -> Installed {
+        // Those of persistence engines are kept elsewhere.
+        if info.pe_data.is_some() {
+            return Installed::Ignored;
+        }
+        let server = server_of(tables, info);
+        let timeout_ms = if info.timeout_ms == 0 { TEMPLATE_TIMEOUT_MS } else { info.timeout_ms };
+        let timeout_ms = timeout_ms.min(TIMEOUT_MAX_MS);
+        let told = Told {
+            key: TemplateKey::told(info),
+            server: server.map_or(ServerId::NONE, |server| server.id),
+            daddr: info.daddr,
+            dport: info.dport,
+            flags: info.flags as u16 & flag::SYNC
+                | server.map_or(info.flags as u16 & KEPT | flag::TEMPLATE, |server| flags_of(server.method)),
+            assured: info.state == 1,
+            timeout_ms,
+            idle_ms: idle_ms(info, timeout_ms),
+        };
+        match self.core.templates.install(&told, from == InstallFrom::Peer, now) {
+            Taken::Bound(server) => {
+                binding::count_template(&self.core.boards, server, 1);
+                Installed::Created
+            }
+            Taken::Known if from == InstallFrom::Peer => Installed::Updated,
+            Taken::Known => Installed::Ignored,
+            Taken::NoRoom => Installed::NoRoom,
+        }
+    }
+}
+
+/// Milliseconds of the timeout that have passed; none if the timeout is not told.
+fn idle_ms(info: &ConnectionInfo, timeout_ms: u32) -> u32 {
+    if info.timeout_ms == 0 { 0 } else { u64::from(timeout_ms).saturating_sub(info.expires_ms) as u32 }
+}
+
+/// The real server that a connection or template names, if it is configured (spec `sync.md` §5 step 4).
+pub(crate) fn server_of<'a>(tables: &'a Tables, info: &ConnectionInfo) -> Option<&'a Server> {
+    // The address of a mark's template is the mark, in IPv4's form; a look-up by mark wants the family only.
+    let vaddr = match (info.family, info.vaddr) {
+        (Family::V6, IpAddr::V4(_)) => Ipv6Addr::UNSPECIFIED.into(),
+        (_, vaddr) => vaddr,
+    };
+    let service = tables.service_for(info.fwmark, info.protocol, vaddr, info.vport)?;
+    let by_mark = info.fwmark != 0 && method_of(info.flags as u16) != ForwardingMethod::Nat;
+    let dports = if by_mark { [0, info.dport] } else { [info.dport, 0] };
+    let candidate = |dport: u16| {
+        service.servers.iter().find(|server| server.daddr == info.daddr && server.dport == dport)
+    };
+    let candidate = dports.into_iter().find_map(candidate)?;
+    tables.server(candidate.id).filter(|server| server.available)
+}
+
+impl<A: Address> Pass<'_, A> {
+    fn install(&mut self, info: &ConnectionInfo, from: InstallFrom) -> Installed {
+        let Some(tuple) = request_of::<A>(info) else { return Installed::Ignored };
+        let Some((index, Direction::Request)) = self.table.lookup(&tuple) else {
+            return self.install_new(info, from);
+        };
+        if from == InstallFrom::StateFile {
+            return Installed::Ignored;
+        }
+        let conn = self.table.get(index);
+        let same_server =
+            conn.dport == info.dport && conn.daddr == A::from_ip(info.daddr).unwrap_or_default();
+        if !same_server && info.flags & u32::from(flag::INACTIVE) != 0 {
+            // The end of a connection whose place another one has taken.
+            return Installed::Ignored;
+        }
+        if !same_server || conn.server == ServerId::NONE && server_of(self.tables, info).is_some() {
+            // Another server, or one at last.
+            self.discard(index);
+            return self.install_new(info, from);
+        }
+        self.update(index, info);
+        Installed::Updated
+    }
+
+    /// A peer tells of a connection that is here.
+    fn update(&mut self, index: Index, info: &ConnectionInfo) {
+        let (timeout_ms, boards) = (self.timeout_of(info), &self.core.boards);
+        let conn = self.table.get_mut(index);
+        let flags = info.flags as u16;
+        if (conn.flags ^ flags) & flag::INACTIVE != 0
+            && let Some(counts) = boards.mine(conn.server)
+        {
+            step(&counts.active, if flags & flag::INACTIVE != 0 { -1 } else { 1 });
+        }
+        conn.flags = conn.flags & !UPDATED | flags & UPDATED;
+        conn.in_packets = info.in_packets;
+        conn.state = info.state;
+        self.core.schedulers.load_changed(conn.server);
+        self.table.touch(index, timeout_ms, self.now);
+    }
+
+    fn timeout_of(&self, info: &ConnectionInfo) -> u32 {
+        match info.timeout_ms {
+            0 => self.core.timeouts.of(info.protocol, info.state),
+            timeout_ms => timeout_ms.min(TIMEOUT_MAX_MS),
+        }
+    }
+
+    fn install_new(&mut self, info: &ConnectionInfo, from: InstallFrom) -> Installed {
+        let Some(index) = self.enter(info, from) else { return Installed::NoRoom };
+        if let Some(control) = info.control {
+            let handle = self.core.templates.rejoin(&control.into());
+            self.table.get_mut(index).control = handle.map_or(NIL, |handle| handle.0);
+        }
+        Installed::Created
+    }
+
+    /// Makes the entry, bound to its server if that is configured. `None` if there is no room.
+    pub(crate) fn enter(&mut self, info: &ConnectionInfo, from: InstallFrom) -> Option<Index> {
+        let tuple = request_of(info)?;
+        let server = server_of(self.tables, info);
+        let flags = info.flags as u16 & KEPT;
+        let method = server.map_or(method_of(flags), |server| server.method);
+        let id = server.map_or(ServerId::NONE, |server| server.id);
+        let daddr = A::from_ip(info.daddr).unwrap_or_default();
+        let mut conn = Conn::new(tuple, method, id, daddr, info.dport);
+        // A peer does not know how its peer forwards: whether a reply was seen begins anew with a server of our own.
+        let mut own = flag::METHOD;
+        if from == InstallFrom::Peer && server.is_some() {
+            own |= flag::NO_OUTPUT;
+        }
+        conn.flags = conn.flags & own | flags & !own;
+        conn.state = info.state;
+        conn.fwmark = info.fwmark;
+        conn.in_packets = info.in_packets;
+        conn.timeout_ms = self.timeout_of(info);
+        if method == ForwardingMethod::Nat {
+            nat::prepare(&mut conn);
+        }
+        let idle_ms = idle_ms(info, conn.timeout_ms);
+        let index = self.table.insert(conn, self.now)?;
+        if idle_ms > 0 {
+            self.table.backdate(index, idle_ms, self.now);
+        }
+        if let Some(server) = server {
+            binding::bind(&self.core.boards, server, self.table.get(index));
+            self.core.schedulers.load_changed(server.id);
+        }
+        Some(index)
+    }
+}
+
+/// The tuple of the client's packets, if the addresses are of one family.
+fn request_of<A: Address>(info: &ConnectionInfo) -> Option<Tuple<A>> {
+    Some(Tuple {
+        src: A::from_ip(info.caddr)?,
+        dst: A::from_ip(info.vaddr)?,
+        sport: info.cport,
+        dport: info.vport,
+        protocol: info.protocol,
+    })
+}
