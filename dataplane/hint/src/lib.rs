@@ -1,9 +1,14 @@
-//! A safe prefetch: tells the processor which memory is wanted soon, so that many misses overlap.
+//! What the engine wants of the machine beyond the language: prefetches, huge pages, eight comparisons at once.
 //!
-//! The intrinsics take raw pointers, so they are unsafe to call; taking a reference instead keeps the engine at
-//! `forbid(unsafe_code)`. A prefetch never faults and never changes what a program computes.
-//! When the standard library has stable prefetch hints over references, this crate goes.
+//! All of it is safe to call: it takes references instead of pointers, never faults, and never changes what a program
+//! computes. So the engine can stay at `forbid(unsafe_code)`. Each part goes when the standard library has it.
 #![deny(unsafe_op_in_unsafe_fn, clippy::multiple_unsafe_ops_per_block)]
+
+mod huge;
+mod lanes;
+
+pub use huge::filled;
+pub use lanes::equal_lanes;
 
 /// Brings the cache line in which `value` begins into all cache levels. One line: 64 bytes on x86. A value that is
 /// larger, or that is not aligned to a line, needs a hint per line.
