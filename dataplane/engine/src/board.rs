@@ -44,9 +44,10 @@ pub fn step(counter: &AtomicU32, by: i32) {
 /// The boards of all workers, seen by one of them (or by control).
 #[derive(Clone, Debug)]
 pub struct Boards {
-    boards: Arc<[Box<[ServerCounts]>]>,
+    boards: Arc<[Arc<[ServerCounts]>]>,
     overloaded: Arc<[AtomicBool]>,
-    mine: usize,
+    /// One of `boards`, two steps nearer.
+    mine: Arc<[ServerCounts]>,
 }
 
 impl Boards {
@@ -54,18 +55,18 @@ impl Boards {
     #[must_use]
     pub fn new(workers: usize, servers_max: usize) -> Boards {
         let board = || (0..servers_max).map(|_| ServerCounts::default()).collect();
+        let boards: Arc<[Arc<[ServerCounts]>]> = (0..workers).map(|_| board()).collect();
         Boards {
-            boards: (0..workers).map(|_| board()).collect(),
             overloaded: (0..servers_max).map(|_| AtomicBool::new(false)).collect(),
-            mine: 0,
+            mine: boards.first().cloned().unwrap_or_default(),
+            boards,
         }
     }
 
     /// The same boards as worker `index` sees them.
     #[must_use]
     pub fn for_worker(&self, index: usize) -> Boards {
-        assert!(index < self.boards.len());
-        Boards { mine: index, ..self.clone() }
+        Boards { mine: self.boards[index].clone(), ..self.clone() }
     }
 
     /// Number of servers that fit.
@@ -78,7 +79,7 @@ impl Boards {
     #[inline]
     #[must_use]
     pub fn mine(&self, id: ServerId) -> Option<&ServerCounts> {
-        self.boards[self.mine].get(id.0 as usize)
+        self.mine.get(id.0 as usize)
     }
 
     /// Sums one 32-bit count over all workers. A worker that steps down while another steps up may be read in between,

@@ -22,7 +22,7 @@ macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident $text:literal $flow:ident $help:literal;)*) => {
         /// Names of the counters.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        #[repr(usize)]
+        #[repr(u8)]
         pub enum Counter {
             $(#[doc = $help] $name,)*
         }

@@ -2,7 +2,8 @@
 
 use crate::binding;
 use crate::board::Boards;
-use crate::conn::{ConnTable, FlowKey, Index, NIL, Probe};
+use crate::burst::Stages;
+use crate::conn::{ConnTable, FlowKey};
 use crate::counters::WorkerCounters;
 use crate::defence::DropPacket;
 use crate::flow::Pass;
@@ -10,14 +11,13 @@ use crate::fragments::{Store, Whole};
 use crate::icmp::Budget;
 use crate::orphans::Orphans;
 use crate::owner::{KEY_LEN, Owner};
-use crate::packet::{Kind, Packet, classify};
+use crate::packet::{Kind, Packet};
 use crate::persist::Templates;
 use crate::sched::Schedulers;
 use crate::state::Timeouts;
 use crate::tables::{Family, Settings, Tables};
 use crate::tick::Tick;
 use crate::verdict::Verdict;
-use shunt_wire::Frame;
 
 /// Packets in a burst, at most: as many as an rx queue yields at once.
 pub const BURST: usize = 32;
@@ -120,26 +120,12 @@ pub struct Engine {
     /// Fragments of datagrams that are not complete yet, and the datagram under decision.
     pub(crate) fragments: Store,
     pub(crate) whole: Whole,
-    steer_first: bool,
-    /// The burst between the passes: kept, so that it need not be laid out anew for each.
-    stages: Box<[Staged; BURST]>,
+    pub(crate) steer_first: bool,
+    pub(crate) stages: Box<Stages>,
     pub(crate) orphans: Orphans,
     /// The shard of templates to be looked through next, and when.
     template_shard: usize,
     template_tick: Tick,
-}
-
-/// A packet between the passes.
-#[derive(Clone, Debug)]
-struct Staged {
-    packet: Packet,
-    probe: Probe,
-    guess: Index,
-    verdict: Option<Verdict>,
-}
-
-impl Staged {
-    const EMPTY: Staged = Staged { packet: Packet::EMPTY, probe: Probe::NOWHERE, guess: NIL, verdict: None };
 }
 
 impl Engine {
@@ -151,7 +137,7 @@ impl Engine {
         Engine {
             v4: ConnTable::new(config.max_ipv4, key, config.now),
             v6: ConnTable::new(config.max_ipv6, key, config.now),
-            stages: Box::new([Staged::EMPTY; BURST]),
+            stages: Stages::new(),
             orphans: Orphans::default(),
             template_shard: usize::from(config.worker),
             template_tick: config.now,
@@ -174,66 +160,6 @@ impl Engine {
             },
             fragments: Store::new(key),
             whole: Whole::default(),
-        }
-    }
-
-    /// Decides on a burst of at most [`BURST`] packets and rewrites those that go on. `verdicts` gets one for each.
-    ///
-    /// # Panics
-    /// If there are more packets than [`BURST`] or fewer verdicts than packets: a mistake of the caller.
-    pub fn process_burst<F: Frame>(
-        &mut self,
-        tables: &Tables,
-        now: Tick,
-        origin: Origin,
-        frames: &mut [F],
-        verdicts: &mut [Verdict],
-    ) {
-        assert!(frames.len() <= BURST && frames.len() <= verdicts.len());
-        self.core.observe(tables.settings());
-        let Engine { v4, v6, core, stages, steer_first, fragments, .. } = self;
-        let staged = &mut stages[..frames.len()];
-        for (stage, frame) in staged.iter_mut().zip(frames.iter_mut()) {
-            classify(tables, origin, frame, &mut stage.packet);
-            stage.verdict = None;
-        }
-        if *steer_first && origin == Origin::Wire || core.workers > 1 && origin == Origin::Twin {
-            for stage in staged.iter_mut() {
-                stage.verdict = core.hand_over(tables, &stage.packet);
-            }
-        }
-        prefetch(v4, v6, staged);
-        for ((stage, frame), verdict) in staged.iter().zip(frames.iter_mut()).zip(verdicts.iter_mut()) {
-            if let Some(handed) = stage.verdict {
-                *verdict = handed;
-                continue;
-            }
-            let packet = &stage.packet;
-            *verdict = match (packet.kind, packet.family) {
-                (Kind::Flow | Kind::Follower | Kind::Error { .. }, Family::V4) => {
-                    Pass { table: v4, core, tables, now, origin }.packet(
-                        stage.probe,
-                        stage.guess,
-                        packet,
-                        frame,
-                    )
-                }
-                (Kind::Flow | Kind::Follower | Kind::Error { .. }, Family::V6) => {
-                    Pass { table: v6, core, tables, now, origin }.packet(
-                        stage.probe,
-                        stage.guess,
-                        packet,
-                        frame,
-                    )
-                }
-                _ if origin.is_kernel() => Verdict::Transmit(frame.nic_port()),
-                (Kind::Fragment, _) => match core.fragment(tables, origin, packet) {
-                    Some(verdict) => verdict,
-                    None => fragments.take(packet, frame.bytes(), now, &core.counters),
-                },
-                (Kind::Punt, _) => Verdict::Punt(frame.nic_port()),
-                (Kind::Drop(counter), _) => Verdict::Drop(counter),
-            };
         }
     }
 
@@ -301,27 +227,6 @@ impl Engine {
     }
 }
 
-/// Two passes over the arrays: all buckets, then all connections, so that the cache misses of a burst overlap.
-#[inline]
-fn prefetch(v4: &ConnTable<u32>, v6: &ConnTable<u128>, staged: &mut [Staged]) {
-    let is_flow = |stage: &&mut Staged| {
-        stage.verdict.is_none()
-            && matches!(stage.packet.kind, Kind::Flow | Kind::Follower | Kind::Error { .. })
-    };
-    for stage in staged.iter_mut().filter(is_flow) {
-        stage.probe = match stage.packet.family {
-            Family::V4 => v4.probe(&stage.packet.tuple()),
-            Family::V6 => v6.probe(&stage.packet.tuple()),
-        };
-    }
-    for stage in staged.iter_mut().filter(is_flow) {
-        stage.guess = match stage.packet.family {
-            Family::V4 => v4.guess(stage.probe),
-            Family::V6 => v6.guess(stage.probe),
-        };
-    }
-}
-
 impl Core {
     /// Takes over timeouts that were changed. Settings change rarely: comparing is cheap and needs no version.
     #[inline]
@@ -340,8 +245,13 @@ impl Core {
         if !matches!(packet.kind, Kind::Flow | Kind::Follower | Kind::Error { .. }) {
             return None;
         }
-        let owner = self.owner_of(tables, packet)?;
-        (owner != self.worker).then_some(Verdict::HandOver(owner))
+        self.other_owner(tables, packet).map(Verdict::HandOver)
+    }
+
+    /// The worker that owns the flow of this packet, if it is another one.
+    #[inline]
+    pub(crate) fn other_owner(&self, tables: &Tables, packet: &Packet) -> Option<u8> {
+        self.owner_of(tables, packet).filter(|&owner| owner != self.worker)
     }
 
     fn owner_of(&self, tables: &Tables, packet: &Packet) -> Option<u8> {
@@ -363,7 +273,7 @@ impl Core {
 
     /// The verdict on a fragment; `None` if it is to be gathered here. Fragments have no ports: the addresses alone tell
     /// which may be load-balanced, and where those meet. What is not load-balanced after all goes to the kernel later.
-    fn fragment(&self, tables: &Tables, origin: Origin, packet: &Packet) -> Option<Verdict> {
+    pub(crate) fn fragment(&self, tables: &Tables, origin: Origin, packet: &Packet) -> Option<Verdict> {
         let (src, dst) = (packet.src_ip(), packet.dst_ip());
         let may_be_ours = tables.has_virtual_address(&dst)
             || tables.is_real_address(&src)

@@ -13,7 +13,7 @@ use crate::persist::Handle;
 use crate::state::{self, Signal, Way, sctp, tcp};
 use crate::tables::{Family, ForwardingMethod, Hop, Server, Tables};
 use crate::tick::Tick;
-use crate::verdict::Verdict;
+use crate::verdict::{NeighbourOf, Verdict};
 use shunt_wire::Frame;
 use std::net::IpAddr;
 
@@ -188,7 +188,7 @@ impl<'a, A: Address> Pass<'a, A> {
                 return Verdict::Drop(counter);
             }
         }
-        link::send(&server.hop, || server.daddr, frame)
+        link::send(&server.hop, NeighbourOf::Server(server.id), frame)
     }
 
     /// The verdict on a packet that is too large for the way to its server; `None` if it fits.
@@ -258,7 +258,7 @@ impl<'a, A: Address> Pass<'a, A> {
             return Verdict::Transmit(frame.nic_port());
         }
         link::decrement_ttl(packet, frame);
-        link::send(&self.tables.routes().lookup(to), || to, frame)
+        link::send(&self.tables.routes().lookup(to), NeighbourOf::Destination, frame)
     }
 
     /// May a packet that opens a connection take this entry's place (spec `connections.md` §7.4)?

@@ -6,6 +6,7 @@ use crate::engine::Origin;
 use crate::state::{Signal, protocol, sctp};
 use crate::tables::{Family, Marked, Tables};
 use shunt_wire::{Frame, NicPortId};
+use std::net::IpAddr;
 
 /// Length of an Ethernet header without tags.
 const ETHERNET_LEN: usize = 14;
@@ -121,7 +122,7 @@ impl Packet {
 
     /// Source address.
     #[must_use]
-    pub fn src_ip(&self) -> std::net::IpAddr {
+    pub fn src_ip(&self) -> IpAddr {
         match self.family {
             Family::V4 => u32::from_bits(self.src).ip(),
             Family::V6 => self.src.ip(),
@@ -130,7 +131,7 @@ impl Packet {
 
     /// Destination address.
     #[must_use]
-    pub fn dst_ip(&self) -> std::net::IpAddr {
+    pub fn dst_ip(&self) -> IpAddr {
         match self.family {
             Family::V4 => u32::from_bits(self.dst).ip(),
             Family::V6 => self.dst.ip(),
@@ -148,6 +149,21 @@ pub fn be16(bytes: &[u8], at: usize) -> Option<u16> {
 /// An IPv6 address at a place that is known to be there.
 fn be128(bytes: &[u8], at: usize) -> u128 {
     u128::from_be_bytes(bytes[at..at + 16].try_into().unwrap_or_default())
+}
+
+/// Where the frame's IP packet goes, from the headers as they stand.
+#[must_use]
+pub fn destination(frame: &[u8]) -> Option<IpAddr> {
+    let mut l3 = ETHERNET_LEN;
+    while matches!(be16(frame, l3 - 2)?, ETHERTYPE_VLAN | ETHERTYPE_QINQ) {
+        l3 += VLAN_LEN;
+    }
+    let header = frame.get(l3..)?;
+    match be16(frame, l3 - 2)? {
+        ETHERTYPE_IPV4 => Some(header.first_chunk::<IPV4_LEN>().map(|header| be32(header, 16).ip())?),
+        ETHERTYPE_IPV6 => Some(header.first_chunk::<IPV6_LEN>().map(|header| be128(header, 24).ip())?),
+        _ => None,
+    }
 }
 
 #[inline]
@@ -235,7 +251,7 @@ fn ipv4(bytes: &[u8], l3: usize, packet: &mut Packet) -> Kind {
 
 /// The checksum of a header without options: its words add up to all ones. In either byte order (RFC 1071 §2 B).
 #[inline]
-fn plain_header_is_valid(header: &[u8; IPV4_LEN]) -> bool {
+pub fn plain_header_is_valid(header: &[u8; IPV4_LEN]) -> bool {
     let (words, _) = header.as_chunks::<4>();
     let sum: u64 = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
     shunt_wire::checksum::fold(sum) == 0xffff

@@ -3,9 +3,9 @@
 mod common;
 
 use common::{INSIDE, INSIDE_MAC, OUTSIDE, ROUTER_MAC, Rig, Setup, ip, server_mac};
-use shunt_engine::Verdict;
 use shunt_engine::counters::Counter;
-use shunt_engine::tables::{ForwardingMethod, Hop, TunnelKind};
+use shunt_engine::tables::{ForwardingMethod, Hop, ServerId, TunnelKind};
+use shunt_engine::{NeighbourOf, Verdict};
 use shunt_wire::craft::{Craft, Tunnel, check, decapsulate};
 use shunt_wire::{Flags, MacAddr};
 
@@ -231,6 +231,6 @@ fn an_unresolved_next_hop_keeps_the_packet_ready() {
     let mut rig = Rig::new(&[Setup::new(TCP, "10.0.1.100", ForwardingMethod::Nat, &["10.0.2.11"])]);
     rig.change_server(0, |server| server.hop = Hop::Unresolved);
     let out = rig.outside(between("192.0.2.9", "10.0.1.100").tcp(40_000, 80, Flags::SYN));
-    assert_eq!(out.verdict, Verdict::AwaitNeighbour { neighbour_of: ip("10.0.2.11") });
+    assert_eq!(out.verdict, Verdict::AwaitNeighbour(NeighbourOf::Server(ServerId(0))));
     assert_eq!(check(&out.bytes).unwrap().dst, ip("10.0.2.11"), "already translated");
 }

@@ -96,7 +96,7 @@ fn carry_out(
         Verdict::Transmit(_) => Counter::Transmitted,
         Verdict::HandOver(_) => Counter::HandedOver,
         Verdict::Punt(_) => Counter::Punted,
-        Verdict::AwaitNeighbour { .. } => Counter::HandedOver,
+        Verdict::AwaitNeighbour(_) => Counter::HandedOver,
         Verdict::Gathered => Counter::Gathered,
         Verdict::Drop(counter) => counter,
     };

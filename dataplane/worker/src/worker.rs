@@ -10,7 +10,7 @@ use shunt_engine::counters::{Counter, WorkerCounters};
 use shunt_engine::tables::Tables;
 use shunt_engine::{BURST, Engine, Origin, Tick, Verdict};
 use shunt_publish::Reader;
-use shunt_wire::NicPortId;
+use shunt_wire::{Frame, NicPortId};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -153,7 +153,7 @@ impl Pass<'_> {
         let mut verdicts = [Verdict::Drop(Counter::Malformed); BURST];
         self.engine.process_burst(self.tables, self.now, origin, burst, &mut verdicts);
         for (frame, verdict) in burst.drain().zip(verdicts) {
-            self.exits.carry_out(frame, origin, verdict);
+            self.exits.carry_out(self.tables, frame, origin, verdict);
         }
     }
 }
@@ -169,7 +169,7 @@ impl Pass<'_> {
         };
         let exits = &mut *self.exits;
         self.engine.release(self.tables, self.now, fresh, |frame, verdict| {
-            exits.carry_out(frame, Origin::Wire, verdict);
+            exits.carry_out(self.tables, frame, Origin::Wire, verdict);
         });
     }
 }
@@ -187,7 +187,7 @@ impl Exits {
     }
 
     #[inline]
-    fn carry_out(&mut self, frame: Mbuf, origin: Origin, verdict: Verdict) {
+    fn carry_out(&mut self, tables: &Tables, frame: Mbuf, origin: Origin, verdict: Verdict) {
         match verdict {
             Verdict::Transmit(nic_port) => self.transmit(frame, nic_port),
             Verdict::HandOver(worker) if origin.is_kernel() => {
@@ -201,9 +201,12 @@ impl Exits {
                     self.counters.add(Counter::NoTwin, 1);
                 }
             }
-            Verdict::AwaitNeighbour { neighbour_of } => {
-                self.give_to_slow_path(SlowParcel::Await(frame, neighbour_of), Counter::HandedOver);
-            }
+            Verdict::AwaitNeighbour(of) => match of.address(tables, frame.bytes()) {
+                Some(address) => {
+                    self.give_to_slow_path(SlowParcel::Await(frame, address), Counter::HandedOver);
+                }
+                None => self.counters.add(Counter::NoNeighbour, 1),
+            },
             Verdict::Gathered => self.counters.add(Counter::Gathered, 1),
             Verdict::Drop(counter) => self.counters.add(counter, 1),
         }

@@ -299,7 +299,7 @@ impl Machine {
                 }
             }
             // All neighbours are permanent, so one that is missing stays so.
-            Verdict::AwaitNeighbour { .. } => output.dropped.push(Counter::NoNeighbour.name()),
+            Verdict::AwaitNeighbour(_) => output.dropped.push(Counter::NoNeighbour.name()),
             Verdict::Drop(counter) => output.dropped.push(counter.name()),
             Verdict::Gathered => {}
             Verdict::HandOver(_) => output.dropped.push("handed over, though there is one worker"),

@@ -21,6 +21,15 @@ struct Bucket {
 
 const _: () = assert!(size_of::<Bucket>() == 64);
 
+impl Bucket {
+    /// The slots with this tag, as bits. Compares all at once: which slot it is cannot be predicted, and a branch that is
+    /// guessed wrong costs as much as the rest of the look-up.
+    #[inline]
+    fn slots_with(&self, tag: u16) -> u32 {
+        shunt_hint::equal_lanes(&self.tags, tag)
+    }
+}
+
 /// Where a hash begins to look, and what it looks for.
 #[derive(Clone, Copy, Debug)]
 pub struct Probe {
@@ -45,7 +54,7 @@ impl Buckets {
     pub fn new(slots: usize) -> Buckets {
         let empty = Bucket { tags: [0; SLOTS], indices: [NIL; SLOTS], passed_on: 0 };
         let count = (slots * 4).div_ceil(SLOTS * 3).max(1);
-        Buckets { buckets: vec![empty; count].into() }
+        Buckets { buckets: shunt_hint::filled(count, empty) }
     }
 
     /// Reduces a hash to a place and a tag.
@@ -67,7 +76,8 @@ impl Buckets {
     #[must_use]
     pub fn guess(&self, probe: Probe) -> Index {
         let bucket = &self.buckets[probe.bucket as usize];
-        bucket.tags.iter().position(|&tag| tag == probe.tag).map_or(NIL, |slot| bucket.indices[slot])
+        let slots = bucket.slots_with(probe.tag);
+        if slots == 0 { NIL } else { bucket.indices[slots.trailing_zeros() as usize % SLOTS] }
     }
 
     /// The first index with a fitting tag that `accept` takes.
@@ -76,12 +86,12 @@ impl Buckets {
         let mut place = probe.bucket as usize;
         for _ in 0..self.buckets.len() {
             let bucket = &self.buckets[place];
-            for slot in 0..SLOTS {
-                if bucket.tags[slot] == probe.tag
-                    && let Some(found) = accept(bucket.indices[slot])
-                {
+            let mut slots = bucket.slots_with(probe.tag);
+            while slots != 0 {
+                if let Some(found) = accept(bucket.indices[slots.trailing_zeros() as usize % SLOTS]) {
                     return Some(found);
                 }
+                slots &= slots - 1;
             }
             if bucket.passed_on == 0 {
                 return None;

@@ -50,7 +50,7 @@ impl<A: Address> ConnTable<A> {
     /// A table for `capacity` connections, all of which may be NAT.
     #[must_use]
     pub fn new(capacity: u32, key: FlowKey, now: Tick) -> ConnTable<A> {
-        let mut entries: Box<[Conn<A>]> = vec![Conn::vacant(); capacity as usize].into();
+        let mut entries = shunt_hint::filled(capacity as usize, Conn::vacant());
         for (index, entry) in entries.iter_mut().enumerate() {
             entry.links.next = if index + 1 < capacity as usize { index as Index + 1 } else { NIL };
         }
@@ -120,6 +120,13 @@ impl<A: Address> ConnTable<A> {
     #[must_use]
     pub fn get(&self, index: Index) -> &Conn<A> {
         &self.entries[index as usize]
+    }
+
+    /// What is at a place that was guessed: a connection, a free entry, or no place at all.
+    #[inline]
+    #[must_use]
+    pub fn at(&self, guess: Index) -> Option<&Conn<A>> {
+        self.entries.get(guess as usize)
     }
 
     /// Is there a connection in this place?
@@ -199,10 +206,16 @@ impl<A: Address> ConnTable<A> {
     pub fn touch(&mut self, index: Index, timeout_ms: u32, now: Tick) {
         let entry = &mut self.entries[index as usize];
         entry.last_seen = now.stamp();
-        let shorter = timeout_ms < entry.timeout_ms;
         if timeout_ms != entry.timeout_ms {
-            entry.timeout_ms = timeout_ms;
+            self.set_timeout(index, timeout_ms, now);
         }
+    }
+
+    #[inline(never)]
+    fn set_timeout(&mut self, index: Index, timeout_ms: u32, now: Tick) {
+        let entry = &mut self.entries[index as usize];
+        let shorter = timeout_ms < entry.timeout_ms;
+        entry.timeout_ms = timeout_ms;
         if shorter {
             self.wheel.hasten(&mut self.entries, index, now);
         }

@@ -3,10 +3,9 @@
 use crate::counters::Counter;
 use crate::packet::Packet;
 use crate::tables::{Family, Hop, NextHop};
-use crate::verdict::Verdict;
+use crate::verdict::{NeighbourOf, Verdict};
 use shunt_wire::Frame;
 use shunt_wire::checksum::Delta;
-use std::net::IpAddr;
 
 /// Where a family keeps its TTL or hop limit.
 const fn ttl_place(family: Family) -> usize {
@@ -46,19 +45,20 @@ pub fn dont_fragment<F: Frame>(packet: &Packet, frame: &F) -> bool {
 /// Writes the link-layer addresses; a VLAN tag stays as it is.
 #[inline]
 pub fn address<F: Frame>(next: &NextHop, frame: &mut F) -> Verdict {
-    let bytes = frame.bytes_mut();
-    bytes[..6].copy_from_slice(&next.dst_mac.0);
-    bytes[6..12].copy_from_slice(&next.src_mac.0);
+    if let Some(head) = frame.bytes_mut().first_chunk_mut::<12>() {
+        head[..6].copy_from_slice(&next.dst_mac.0);
+        head[6..].copy_from_slice(&next.src_mac.0);
+    }
     Verdict::Transmit(next.nic_port)
 }
 
-/// Sends a finished packet towards `to`.
+/// Sends a finished packet on its way, which leads to `to`.
 #[inline]
-pub fn send<F: Frame>(hop: &Hop, to: impl FnOnce() -> IpAddr, frame: &mut F) -> Verdict {
+pub fn send<F: Frame>(hop: &Hop, to: NeighbourOf, frame: &mut F) -> Verdict {
     match hop {
         Hop::Via(next) => address(next, frame),
         Hop::Local => Verdict::Punt(frame.nic_port()),
-        Hop::Unresolved => Verdict::AwaitNeighbour { neighbour_of: to() },
+        Hop::Unresolved => Verdict::AwaitNeighbour(to),
         Hop::Unreachable => Verdict::Drop(Counter::NoRoute),
     }
 }

@@ -8,7 +8,7 @@ use crate::forward::link;
 use crate::packet::{IPV4_LEN, IPV6_LEN, Packet};
 use crate::tables::{Family, ForwardingMethod, Tables};
 use crate::tick::Tick;
-use crate::verdict::Verdict;
+use crate::verdict::{NeighbourOf, Verdict};
 use shunt_wire::{Frame, checksum};
 use std::net::IpAddr;
 
@@ -94,7 +94,7 @@ impl<A: Address> Pass<'_, A> {
         self.core.counters.add(Counter::Answered, 1);
         self.count_answer(packet, frame);
         let to = packet.src_ip();
-        link::send(&self.tables.routes().lookup(to), || to, frame)
+        link::send(&self.tables.routes().lookup(to), NeighbourOf::Destination, frame)
     }
 }
 

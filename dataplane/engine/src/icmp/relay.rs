@@ -8,7 +8,7 @@ use crate::forward::link;
 use crate::forward::nat::{self, End};
 use crate::packet::Packet;
 use crate::tables::{Family, ForwardingMethod, Hop};
-use crate::verdict::Verdict;
+use crate::verdict::{NeighbourOf, Verdict};
 use shunt_wire::Frame;
 use shunt_wire::checksum::Delta;
 use std::net::IpAddr;
@@ -97,7 +97,7 @@ impl<A: Address> Pass<'_, A> {
                     return Verdict::Punt(frame.nic_port());
                 }
                 link::decrement_ttl(packet, frame);
-                link::send(&server.hop, || server.daddr, frame)
+                link::send(&server.hop, NeighbourOf::Server(server.id), frame)
             }
             method => self.forward_by(method, None, server, packet, frame),
         }

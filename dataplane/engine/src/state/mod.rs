@@ -61,6 +61,20 @@ impl Timeouts {
         }
     }
 
+    /// Life of an established TCP connection.
+    #[inline]
+    #[must_use]
+    pub fn established_tcp(&self) -> u32 {
+        self.tcp_ms[tcp::ESTABLISHED as usize]
+    }
+
+    /// Life of a UDP flow.
+    #[inline]
+    #[must_use]
+    pub fn udp(&self) -> u32 {
+        self.udp_ms
+    }
+
     /// Life of a connection of this protocol in this state.
     #[inline]
     #[must_use]

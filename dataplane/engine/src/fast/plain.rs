@@ -1,0 +1,215 @@
+//! Reading a packet that needs no special care: TCP or UDP in one piece, right behind an IP header without options,
+//! right behind an Ethernet header without tags.
+//!
+//! Nearly all packets are plain. All that is asked of one is asked here, in straight-line code over one array of known
+//! length; whatever fails goes to [`classify`](crate::packet::classify), which knows all the cases and the reasons.
+
+use crate::conn::{Address, Tuple};
+use crate::packet::{IPV4_LEN, IPV6_LEN, Kind, Packet, plain_header_is_valid};
+use crate::state::{Signal, protocol, tcp::bits};
+use crate::tables::Family;
+use shunt_wire::checksum::Delta;
+use shunt_wire::{MacAddr, NicPortId};
+
+/// Where the IP header of a plain packet begins.
+pub const L3: usize = 14;
+/// Shortest headers of the two protocols, bytes.
+const TCP_LEN: usize = 20;
+const UDP_LEN: usize = 8;
+
+/// A plain packet. 16 bytes for IPv4.
+#[derive(Clone, Copy, Debug)]
+pub struct Plain<A> {
+    /// Source address, host order.
+    pub src: A,
+    /// Destination address.
+    pub dst: A,
+    /// Source port, host order.
+    pub sport: u16,
+    /// Destination port.
+    pub dport: u16,
+    /// Length of the IP packet in bytes, header included.
+    pub ip_len: u16,
+    /// TCP or UDP.
+    pub protocol: u8,
+    /// The flags byte of TCP.
+    pub tcp_flags: u8,
+}
+
+/// A family's way of reading.
+pub trait Read: Address {
+    /// Where the transport header of a plain packet begins.
+    const L4: usize;
+
+    /// Reads a frame that is addressed to `mac`. `None` if it is not plain.
+    fn read(bytes: &[u8], mac: &MacAddr) -> Option<Plain<Self>>;
+
+    /// Lowers the TTL or hop limit of a plain frame by one, and repairs the checksum of IPv4.
+    fn lower_ttl(bytes: &mut [u8]);
+}
+
+impl<A: Read> Plain<A> {
+    /// A place for a packet to be read into.
+    pub fn empty() -> Plain<A> {
+        let (src, dst) = (A::default(), A::default());
+        Plain { src, dst, sport: 0, dport: 0, ip_len: 0, protocol: 0, tcp_flags: 0 }
+    }
+
+    /// What the connection table is asked for.
+    #[inline]
+    #[must_use]
+    pub fn tuple(&self) -> Tuple<A> {
+        let &Plain { src, dst, sport, dport, protocol, .. } = self;
+        Tuple { src, dst, sport, dport, protocol }
+    }
+
+    /// Length of its frame without padding, bytes.
+    #[inline]
+    #[must_use]
+    pub fn frame_len(&self) -> usize {
+        L3 + usize::from(self.ip_len)
+    }
+
+    /// Does it leave every state as it is that the fast path knows: UDP's, and ESTABLISHED of TCP?
+    #[inline]
+    #[must_use]
+    pub fn is_steady(&self) -> bool {
+        const CHANGING: u8 = bits::SYN | bits::FIN | bits::RST;
+        self.protocol == protocol::UDP || self.tcp_flags & (CHANGING | bits::ACK) == bits::ACK
+    }
+
+    /// The same as [`classify`](crate::packet::classify) makes of it.
+    #[inline]
+    #[must_use]
+    pub fn packet(&self, nic_port: NicPortId) -> Packet {
+        Packet {
+            kind: Kind::Flow,
+            nic_port,
+            family: A::FAMILY,
+            l3: L3 as u16,
+            l4: A::L4 as u16,
+            ip_len: self.ip_len,
+            protocol: self.protocol,
+            signal: if self.protocol == protocol::TCP { Signal::Tcp(self.tcp_flags) } else { Signal::Udp },
+            sport: self.sport,
+            dport: self.dport,
+            src: self.src.bits(),
+            dst: self.dst.bits(),
+        }
+    }
+}
+
+/// Ethernet's part: for `mac`, and of this type.
+#[inline]
+fn is_for(head: &[u8; L3], mac: &MacAddr, ethertype: u16) -> bool {
+    head[..6] == mac.0 && u16::from_be_bytes([head[12], head[13]]) == ethertype
+}
+
+/// The TCP flags; 0 for UDP. `None` if the packet is neither, or too short for what it is.
+#[inline]
+fn flags(protocol: u8, bytes: &[u8], l4: usize, l4_len: usize) -> Option<u8> {
+    match protocol {
+        protocol::TCP if l4_len >= TCP_LEN => bytes.get(l4 + 13).copied(),
+        protocol::UDP if l4_len >= UDP_LEN => Some(0),
+        _ => None,
+    }
+}
+
+#[inline]
+fn be16(head: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([head[at], head[at + 1]])
+}
+
+impl Read for u32 {
+    const L4: usize = L3 + IPV4_LEN;
+
+    #[inline]
+    fn read(bytes: &[u8], mac: &MacAddr) -> Option<Plain<u32>> {
+        const HEAD: usize = u32::L4 + UDP_LEN;
+        const ETHERTYPE: u16 = 0x0800;
+        /// Version 4, five words.
+        const NO_OPTIONS: u8 = 0x45;
+        const MORE_OR_OFFSET: u16 = 0x3fff;
+        let head: &[u8; HEAD] = bytes.first_chunk()?;
+        let (ethernet, rest) = head.split_first_chunk::<L3>()?;
+        let (header, ports) = rest.split_first_chunk::<IPV4_LEN>()?;
+        let ip_len = be16(header, 2);
+        let expendable_ttl = header[8] > 1;
+        let whole = be16(header, 6) & MORE_OR_OFFSET == 0 && bytes.len() >= L3 + usize::from(ip_len);
+        if !is_for(ethernet, mac, ETHERTYPE) || header[0] != NO_OPTIONS || !whole || !expendable_ttl {
+            return None;
+        }
+        let l4_len = usize::from(ip_len).checked_sub(IPV4_LEN)?;
+        let tcp_flags = flags(header[9], bytes, u32::L4, l4_len)?;
+        if !plain_header_is_valid(header) {
+            return None;
+        }
+        Some(Plain {
+            src: u32::from_be_bytes([header[12], header[13], header[14], header[15]]),
+            dst: u32::from_be_bytes([header[16], header[17], header[18], header[19]]),
+            sport: be16(ports, 0),
+            dport: be16(ports, 2),
+            ip_len,
+            protocol: header[9],
+            tcp_flags,
+        })
+    }
+
+    #[inline]
+    fn lower_ttl(bytes: &mut [u8]) {
+        /// Up to and with the checksum.
+        const HEAD: usize = L3 + 12;
+        let Some(head) = bytes.first_chunk_mut::<HEAD>() else { return };
+        head[L3 + 8] -= 1;
+        let checksum = Delta::TTL_DECREMENT.apply(be16(head, L3 + 10));
+        [head[L3 + 10], head[L3 + 11]] = checksum.to_be_bytes();
+    }
+}
+
+impl Read for u128 {
+    const L4: usize = L3 + IPV6_LEN;
+
+    #[inline]
+    fn read(bytes: &[u8], mac: &MacAddr) -> Option<Plain<u128>> {
+        const HEAD: usize = u128::L4 + UDP_LEN;
+        const ETHERTYPE: u16 = 0x86dd;
+        let head: &[u8; HEAD] = bytes.first_chunk()?;
+        let (ethernet, rest) = head.split_first_chunk::<L3>()?;
+        let (header, ports) = rest.split_first_chunk::<IPV6_LEN>()?;
+        let l4_len = usize::from(be16(header, 4));
+        let ip_len = IPV6_LEN + l4_len;
+        let whole = ip_len <= usize::from(u16::MAX) && bytes.len() >= L3 + ip_len;
+        if !is_for(ethernet, mac, ETHERTYPE) || header[0] >> 4 != 6 || !whole || header[7] <= 1 {
+            return None;
+        }
+        let (_, addresses) = header.split_first_chunk::<8>()?;
+        let (src, dst) = addresses.split_first_chunk::<16>()?;
+        Some(Plain {
+            src: u128::from_be_bytes(*src),
+            dst: u128::from_be_bytes(*dst.first_chunk()?),
+            sport: be16(ports, 0),
+            dport: be16(ports, 2),
+            ip_len: ip_len as u16,
+            protocol: header[6],
+            tcp_flags: flags(header[6], bytes, u128::L4, l4_len)?,
+        })
+    }
+
+    #[inline]
+    fn lower_ttl(bytes: &mut [u8]) {
+        if let Some(limit) = bytes.get_mut(L3 + 7) {
+            *limit -= 1;
+        }
+    }
+}
+
+/// The family of a frame as its Ethernet type says, if it is one of ours.
+#[inline]
+#[must_use]
+pub fn family(bytes: &[u8]) -> Option<Family> {
+    match bytes.get(12..14)? {
+        [0x08, 0x00] => Some(Family::V4),
+        [0x86, 0xdd] => Some(Family::V6),
+        _ => None,
+    }
+}
