@@ -3,6 +3,7 @@
 //! A worker writes its own board only, with plain stores; everyone may read all of them. So a least-connection scheduler
 //! sees the load of the whole director without a shared write (design: "Shared counts").
 
+use crate::path_mtu::PathMtus;
 use crate::tables::ServerId;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -46,6 +47,7 @@ pub fn step(counter: &AtomicU32, by: i32) {
 pub struct Boards {
     boards: Arc<[Arc<[ServerCounts]>]>,
     overloaded: Arc<[AtomicBool]>,
+    path_mtus: PathMtus,
     /// One of `boards`, two steps nearer.
     mine: Arc<[ServerCounts]>,
 }
@@ -58,6 +60,7 @@ impl Boards {
         let boards: Arc<[Arc<[ServerCounts]>]> = (0..workers).map(|_| board()).collect();
         Boards {
             overloaded: (0..servers_max).map(|_| AtomicBool::new(false)).collect(),
+            path_mtus: PathMtus::new(servers_max),
             mine: boards.first().cloned().unwrap_or_default(),
             boards,
         }
@@ -132,6 +135,13 @@ impl Boards {
         }
     }
 
+    /// Path MTUs learnt from ICMP.
+    #[inline]
+    #[must_use]
+    pub(crate) fn path_mtus(&self) -> &PathMtus {
+        &self.path_mtus
+    }
+
     /// Makes the lines of a server that nobody counts any more ready for the next one with its id.
     /// Only control calls it, and only when no connection names the server.
     pub fn reset(&self, id: ServerId) {
@@ -144,5 +154,6 @@ impl Boards {
             }
         }
         self.set_overloaded(id, false);
+        self.path_mtus.forget(id);
     }
 }

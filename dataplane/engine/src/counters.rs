@@ -61,6 +61,7 @@ counters! {
     HandedOver "handed_over" Sink "packets given to the worker that owns their flow or a tx queue";
     Punted "punted" Sink "packets given to the kernel twin";
     Gathered "gathered" Sink "fragments put aside until their datagram is complete";
+    PathMtu "path_mtu" Sink "reports that a tunnel packet of ours was too long, taken note of";
     Malformed "malformed" Drop "truncated or contradictory headers";
     BadChecksum "bad_checksum" Drop "wrong IPv4 header or ICMP checksum";
     NoRealServer "no_real_server" Drop "no real server could be chosen";

@@ -7,7 +7,7 @@ use crate::conn::{ConnTable, FlowKey};
 use crate::counters::WorkerCounters;
 use crate::defence::DropPacket;
 use crate::flow::Pass;
-use crate::fragments::{Store, Whole};
+use crate::fragments::{Long, Store, Whole};
 use crate::icmp::Budget;
 use crate::orphans::Orphans;
 use crate::owner::{KEY_LEN, Owner};
@@ -109,6 +109,8 @@ pub(crate) struct Core {
     pub(crate) ip_id: u16,
     /// Path MTU of the datagram under decision, which is longer; `u16::MAX` if it fits.
     pub(crate) cut_mtu: u16,
+    /// Packets of this round that have to be cut.
+    pub(crate) long: Long,
 }
 
 /// One worker's load balancer.
@@ -157,6 +159,7 @@ impl Engine {
                 drop_packet: DropPacket::default(),
                 ip_id: config.seed[0] as u16,
                 cut_mtu: u16::MAX,
+                long: Long::default(),
             },
             fragments: Store::new(key),
             whole: Whole::default(),

@@ -10,12 +10,12 @@ use crate::forward::{link, tunnel};
 use crate::icmp;
 use crate::packet::{Kind, Packet};
 use crate::persist::Handle;
+use crate::size::Size;
 use crate::state::{self, Signal, Way, sctp, tcp};
-use crate::tables::{Family, ForwardingMethod, Hop, Server, Tables};
+use crate::tables::{ForwardingMethod, Hop, Server, Tables};
 use crate::tick::Tick;
 use crate::verdict::{NeighbourOf, Verdict};
 use shunt_wire::Frame;
-use std::net::IpAddr;
 
 /// One packet's way through the tables of its family.
 pub(crate) struct Pass<'a, A> {
@@ -44,8 +44,11 @@ impl<'a, A: Address> Pass<'a, A> {
         if self.origin.is_kernel() && direction == Direction::Request {
             return Verdict::Transmit(frame.nic_port());
         }
-        if let Kind::Error { quoted_l3, quoted_l4 } = packet.kind {
+        if let Kind::Error { tunnelled, quoted_l3, quoted_l4 } = packet.kind {
             let quoted = icmp::Quoted { l3: usize::from(quoted_l3), l4: usize::from(quoted_l4) };
+            if tunnelled {
+                return self.relay_tunnelled((index, direction), quoted, packet, frame);
+            }
             return self.relay_error(index, direction, quoted, packet, frame);
         }
         match direction {
@@ -64,7 +67,9 @@ impl<'a, A: Address> Pass<'a, A> {
         match packet.kind {
             _ if self.origin.is_kernel() => Verdict::Transmit(frame.nic_port()),
             Kind::Flow => self.admit(packet, frame),
-            Kind::Error { quoted_l3, quoted_l4 } if self.tables.settings().schedule_icmp => {
+            Kind::Error { tunnelled: false, quoted_l3, quoted_l4 }
+                if self.tables.settings().schedule_icmp =>
+            {
                 let quoted = icmp::Quoted { l3: usize::from(quoted_l3), l4: usize::from(quoted_l4) };
                 self.admit_error(quoted, packet, frame)
             }
@@ -172,11 +177,28 @@ impl<'a, A: Address> Pass<'a, A> {
         }
         // Before the size is checked: "too big" quotes the packet with its new TTL, as the kernel's does.
         link::decrement_ttl(packet, frame);
-        if let Some(next) = next
-            && let Some(verdict) = self.check_size(method, server, next.mtu, packet, frame)
-        {
-            return verdict;
+        if let Some(next) = next {
+            let path_mtu = self.path_mtu(method, server, next.mtu);
+            let tunnelled = method == ForwardingMethod::Tunnel;
+            let limit = if tunnelled { path_mtu.saturating_sub(tunnel::overhead(server)) } else { path_mtu };
+            if packet.ip_len > limit {
+                let size = Size { path_mtu, limit };
+                return self.forward_long(size, method, rewrite, server, packet, frame);
+            }
         }
+        self.finish(method, rewrite, server, packet, frame)
+    }
+
+    /// Rewrites or encapsulates, and sends.
+    #[inline]
+    pub(crate) fn finish<F: Frame>(
+        &mut self,
+        method: ForwardingMethod,
+        rewrite: Option<Rewrite<A>>,
+        server: &Server,
+        packet: &Packet,
+        frame: &mut F,
+    ) -> Verdict {
         if let Some(rewrite) = rewrite {
             rewrite.apply(packet, frame);
         }
@@ -189,43 +211,6 @@ impl<'a, A: Address> Pass<'a, A> {
             }
         }
         link::send(&server.hop, NeighbourOf::Server(server.id), frame)
-    }
-
-    /// The verdict on a packet that is too large for the way to its server; `None` if it fits.
-    #[inline]
-    fn check_size<F: Frame>(
-        &mut self,
-        method: ForwardingMethod,
-        server: &Server,
-        mtu: u16,
-        packet: &Packet,
-        frame: &mut F,
-    ) -> Option<Verdict> {
-        let tunnelled = method == ForwardingMethod::Tunnel;
-        let limit = if tunnelled { mtu.saturating_sub(tunnel::overhead(server)) } else { mtu };
-        if packet.ip_len <= limit {
-            return None;
-        }
-        // A datagram that came in fragments leaves in fragments; IPv6 routers cut none smaller (RFC 8200 §5).
-        let from_fragments = match self.origin {
-            Origin::Fragments { largest } => Some(largest),
-            _ => None,
-        };
-        let answered = match packet.family {
-            Family::V4 => {
-                link::dont_fragment(packet, frame) && (!tunnelled || self.tables.settings().pmtu_disc)
-            }
-            Family::V6 => from_fragments.is_none_or(|largest| largest > limit),
-        };
-        if from_fragments.is_some() && !answered {
-            self.core.cut_mtu = mtu;
-            return None;
-        }
-        Some(if answered {
-            self.answer(icmp::Answer::TooBig { mtu: limit }, Counter::TooBig, packet, frame)
-        } else {
-            Verdict::Drop(Counter::TooBig)
-        })
     }
 
     /// A packet from the server.
@@ -241,6 +226,13 @@ impl<'a, A: Address> Pass<'a, A> {
         if forwarded && link::ttl(packet, frame) <= 1 {
             return self.answer(icmp::Answer::TimeExceeded, Counter::TtlExceeded, packet, frame);
         }
+        let hop = self.tables.routes().lookup(packet.dst_ip());
+        let mtu = if forwarded { hop.mtu() } else { u16::MAX };
+        if packet.ip_len > mtu
+            && let Some(verdict) = self.refuse_long_reply(mtu, packet, frame)
+        {
+            return verdict;
+        }
         if let Some(server) = self.bound_server(index) {
             binding::count_reply(&self.core.boards, server.id, packet.ip_len);
         }
@@ -249,16 +241,17 @@ impl<'a, A: Address> Pass<'a, A> {
         if conn.method() == ForwardingMethod::Nat {
             Rewrite::reply(conn).apply(packet, frame);
         }
-        self.send_reply(packet.dst_ip(), packet, frame)
+        let verdict = self.send_reply(&hop, packet, frame);
+        if packet.ip_len > mtu { self.cut(mtu, verdict, packet, frame) } else { verdict }
     }
 
     /// A reply goes on its way to the client as any forwarded packet does. What the kernel sent is on its way already.
-    pub(crate) fn send_reply<F: Frame>(&mut self, to: IpAddr, packet: &Packet, frame: &mut F) -> Verdict {
+    pub(crate) fn send_reply<F: Frame>(&mut self, hop: &Hop, packet: &Packet, frame: &mut F) -> Verdict {
         if self.origin.is_kernel() {
             return Verdict::Transmit(frame.nic_port());
         }
         link::decrement_ttl(packet, frame);
-        link::send(&self.tables.routes().lookup(to), NeighbourOf::Destination, frame)
+        link::send(hop, NeighbourOf::Destination, frame)
     }
 
     /// May a packet that opens a connection take this entry's place (spec `connections.md` §7.4)?

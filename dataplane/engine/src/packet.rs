@@ -3,6 +3,7 @@
 use crate::conn::{Address, Tuple};
 use crate::counters::Counter;
 use crate::engine::Origin;
+use crate::icmp;
 use crate::state::{Signal, protocol, sctp};
 use crate::tables::{Family, Marked, Tables};
 use shunt_wire::{Frame, NicPortId};
@@ -35,6 +36,8 @@ pub enum Kind {
     /// An ICMP error: the tuple is that of the quoted packet *reversed*, so that the look-up of a flow finds it, and
     /// tells by its direction which side reports.
     Error {
+        /// It quotes a tunnel packet of ours: the tuple is that of the request within, *not* reversed.
+        tunnelled: bool,
         /// Offset of the quoted IP header.
         quoted_l3: u16,
         /// Offset of the quoted transport header.
@@ -166,8 +169,9 @@ pub fn destination(frame: &[u8]) -> Option<IpAddr> {
     }
 }
 
+/// A big-endian 32-bit number at a place that is known to be there.
 #[inline]
-fn be32(bytes: &[u8], at: usize) -> u32 {
+pub(crate) fn be32(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
@@ -176,6 +180,11 @@ fn be32(bytes: &[u8], at: usize) -> u32 {
 pub fn classify<F: Frame>(tables: &Tables, origin: Origin, frame: &mut F, packet: &mut Packet) {
     packet.ip_len = 0;
     packet.kind = link_layer(tables, origin, frame, packet);
+    if let Kind::Error { .. } = packet.kind
+        && packet.family == Family::V4
+    {
+        icmp::look_inside(tables, frame.bytes(), packet);
+    }
     if packet.ip_len > 0 {
         frame.truncate(usize::from(packet.l3) + usize::from(packet.ip_len));
     }
@@ -362,7 +371,9 @@ fn icmp_v6(bytes: &[u8], packet: &mut Packet) -> Kind {
     let Ok(walk) = shunt_wire::ext::walk(quoted[6], &bytes[quoted_l3 + IPV6_LEN..]) else {
         return Kind::Punt;
     };
-    if walk.fragment.is_some_and(|fragment| fragment.offset != 0) {
+    // Errors about tunnels are followed in IPv4 only.
+    let tunnelled = matches!(walk.protocol, protocol::IPIP | protocol::GRE);
+    if tunnelled || walk.fragment.is_some_and(|fragment| fragment.offset != 0) {
         return Kind::Punt;
     }
     let offsets = (quoted_l3, quoted_l3 + IPV6_LEN + walk.offset);
@@ -377,7 +388,8 @@ fn quoted_flow(
     quoted: u8,
     ends: (u128, u128),
 ) -> Kind {
-    if !matches!(quoted, protocol::TCP | protocol::UDP | protocol::SCTP) {
+    let is_flow = matches!(quoted, protocol::TCP | protocol::UDP | protocol::SCTP);
+    if !is_flow && !matches!(quoted, protocol::IPIP | protocol::GRE) {
         return Kind::Punt;
     }
     let (Some(sport), Some(dport)) = (be16(bytes, offsets.1), be16(bytes, offsets.1 + 2)) else {
@@ -387,5 +399,5 @@ fn quoted_flow(
     packet.signal = Signal::Nothing;
     (packet.src, packet.dst) = (ends.1, ends.0);
     (packet.sport, packet.dport) = (dport, sport);
-    Kind::Error { quoted_l3: offsets.0 as u16, quoted_l4: offsets.1 as u16 }
+    Kind::Error { tunnelled: false, quoted_l3: offsets.0 as u16, quoted_l4: offsets.1 as u16 }
 }

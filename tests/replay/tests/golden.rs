@@ -8,8 +8,6 @@ use std::path::Path;
 const DIFFERENT: &[(&str, &str)] = &[
     ("bypass", "cache_bypass is not built yet"),
     ("ftp", "the FTP helper is not built yet"),
-    ("icmp-dr-tun", "ICMP errors about our own tunnel packets are not followed yet"),
-    ("mtu", "packets larger than the path MTU without DF are not cut yet"),
     ("nat-icmp-send", "nat_icmp_send is not built yet"),
     ("sched-twos", "its picks are random numbers of the kernel"),
     ("sip-pe", "the SIP persistence engine is not built yet"),

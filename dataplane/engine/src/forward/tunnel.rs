@@ -2,14 +2,12 @@
 
 use crate::counters::Counter;
 use crate::packet::{IPV4_LEN, IPV6_LEN, Packet};
+use crate::state::protocol::{GRE, IPIP, UDP};
 use crate::tables::{Family, Server, TunnelChecksum, TunnelKind};
 use shunt_wire::{Frame, checksum};
 use std::net::IpAddr;
 
-const IPIP: u8 = 4;
 const IPV6_IN_IP: u8 = 41;
-const UDP: u8 = 17;
-const GRE: u8 = 47;
 /// UDP and the GUE header of 4 bytes.
 const GUE_LEN: usize = 12;
 /// Longest outer header: IPv6, UDP, GUE.

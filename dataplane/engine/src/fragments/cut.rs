@@ -22,7 +22,7 @@ pub(super) struct Cut {
 }
 
 impl Cut {
-    /// Cuts behind the first IP header, whatever follows.
+    /// Cuts behind the first IP header, whatever follows. IPv4 packets keep their identification; `id` is for IPv6.
     pub(super) fn outer(bytes: &[u8], l3: usize, id: u32) -> Cut {
         let is_v4 = bytes[l3] >> 4 == 4;
         let (family, header_len) = match is_v4 {
@@ -30,6 +30,7 @@ impl Cut {
             false => (Family::V6, IPV6_LEN),
         };
         let dont_fragment = is_v4 && bytes[l3 + 6] & 0x40 != 0;
+        let id = if is_v4 { u16::from_be_bytes([bytes[l3 + 4], bytes[l3 + 5]]).into() } else { id };
         Cut { family, l3, data_at: l3 + header_len, named_at: l3 + 6, id, dont_fragment }
     }
 

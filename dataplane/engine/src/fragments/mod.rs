@@ -9,16 +9,19 @@
 //!   hold the NIC's buffers. Its memory is taken at start; when it is full, the oldest datagram goes.
 //! * [`Whole`] is one frame, large enough for any datagram.
 //! * `release` decides on complete datagrams and cuts them into fresh frames.
+//! * [`Long`] holds packets that came in one piece and must leave in several.
 //!
 //! **Whose are they?** All fragments meet at the worker that the addresses alone name. It gathers; if the flow turns out
 //! to be another worker's, that one gets the fragments as they came, and gathers what it was given. Fragments that were
 //! handed over are always gathered on the spot, and only whole datagrams are handed over from there: two hops at most.
 
 mod cut;
+mod long;
 mod piece;
 mod release;
 mod store;
 mod whole;
 
+pub(crate) use long::Long;
 pub(crate) use store::Store;
 pub(crate) use whole::Whole;

@@ -16,15 +16,15 @@ use crate::verdict::Verdict;
 use shunt_wire::{Frame, NicPortId, checksum};
 
 impl Engine {
-    /// Are there fragments to be sent on? Then call [`Engine::release`].
+    /// Are there fragments to be sent on, or packets to be cut? Then call [`Engine::release`].
     #[inline]
     #[must_use]
     pub fn has_datagrams(&self) -> bool {
-        self.fragments.has_ready()
+        self.fragments.has_ready() || !self.core.long.is_empty()
     }
 
-    /// Decides on all datagrams that have become complete, or were given up. Their fragments are written into frames
-    /// that `fresh` makes: empty ones, as if received from that NIC port, with room for what that receives. `each` gets
+    /// Decides on all datagrams that have become complete, or were given up, and cuts packets that are too long for their
+    /// way. The fragments are written into frames that `fresh` makes: empty ones, as if received from that NIC port, with room for what that receives. `each` gets
     /// them in order, to be treated like those of a burst, and they are counted as `released`.
     pub fn release<F: Frame>(
         &mut self,
@@ -43,6 +43,8 @@ impl Engine {
             }
             self.fragments.free(ready.index);
         }
+        let Core { long, counters, .. } = &mut self.core;
+        long.release(counters, &mut fresh, &mut each);
     }
 }
 

@@ -28,10 +28,19 @@ pub enum Answer {
         /// The largest IP packet that would have passed, bytes.
         mtu: u16,
     },
+    /// What somebody else reported about the packet (IPv4).
+    Relayed {
+        /// ICMP type.
+        kind: u8,
+        /// ICMP code.
+        code: u8,
+        /// Second word of the ICMP header.
+        word: u32,
+    },
 }
 
 /// Length of the ICMP header.
-const ICMP_LEN: usize = 8;
+pub(super) const ICMP_LEN: usize = 8;
 /// Longest ICMP error over IPv4 (RFC 1812 §4.3.2.3) and IPv6 (RFC 4443 §2.4 c).
 const LONGEST_V4: usize = 576;
 /// The minimum MTU of IPv6.
@@ -148,6 +157,7 @@ fn build_v4<F: Frame>(answer: Answer, from: [u8; 4], id: u16, packet: &Packet, f
         Answer::TimeExceeded => (11, 0, 0),
         Answer::FragmentsMissing => (11, 1, 0),
         Answer::TooBig { mtu } => (3, 4, u32::from(mtu)),
+        Answer::Relayed { kind, code, word } => (kind, code, word),
     };
     let l3 = usize::from(packet.l3);
     if !make_room(packet, IPV4_LEN + ICMP_LEN, LONGEST_V4, frame) {
@@ -180,6 +190,8 @@ fn build_v6<F: Frame>(answer: Answer, from: [u8; 16], packet: &Packet, frame: &m
         Answer::TimeExceeded => (3, 0, 0),
         Answer::FragmentsMissing => (3, 1, 0),
         Answer::TooBig { mtu } => (2, 0, u32::from(mtu)),
+        // Errors about IPv6 tunnels are not relayed.
+        Answer::Relayed { .. } => return false,
     };
     const ICMPV6: u8 = 58;
     let l3 = usize::from(packet.l3);

@@ -2,6 +2,8 @@
 
 mod answer;
 mod relay;
+mod tunnelled;
 
 pub use answer::{Answer, Budget};
 pub(crate) use relay::Quoted;
+pub(crate) use tunnelled::look_inside;

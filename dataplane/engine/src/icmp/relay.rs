@@ -68,7 +68,7 @@ impl<A: Address> Pass<'_, A> {
             renew_checksum(packet, frame.bytes_mut());
         }
         let to = outer_destination(packet, frame.bytes());
-        self.send_reply(to, packet, frame)
+        self.send_reply(&self.tables.routes().lookup(to), packet, frame)
     }
 
     fn error_from_client<F: Frame>(
@@ -149,7 +149,7 @@ fn message_checksum(packet: &Packet, bytes: &[u8]) -> u16 {
     }
 }
 
-fn checksum_is_right(packet: &Packet, bytes: &[u8]) -> bool {
+pub(super) fn checksum_is_right(packet: &Packet, bytes: &[u8]) -> bool {
     message_checksum(packet, bytes) == 0
 }
 

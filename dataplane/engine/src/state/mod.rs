@@ -13,6 +13,10 @@ pub mod protocol {
     pub const UDP: u8 = 17;
     /// SCTP
     pub const SCTP: u8 = 132;
+    /// IPv4 in IP
+    pub const IPIP: u8 = 4;
+    /// Generic routing encapsulation
+    pub const GRE: u8 = 47;
 }
 
 /// The direction that a state table is for.

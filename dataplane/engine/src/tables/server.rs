@@ -80,6 +80,18 @@ pub enum Hop {
     Unreachable,
 }
 
+impl Hop {
+    /// The longest IP packet that may go this way, bytes. `u16::MAX` where it is not known.
+    #[inline]
+    #[must_use]
+    pub fn mtu(&self) -> u16 {
+        match self {
+            Hop::Via(next) => next.mtu,
+            Hop::Local | Hop::Unresolved | Hop::Unreachable => u16::MAX,
+        }
+    }
+}
+
 /// A real server. Immutable once published.
 #[derive(Clone, Debug)]
 #[repr(align(64))]

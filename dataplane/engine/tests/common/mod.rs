@@ -251,6 +251,24 @@ impl Rig {
         self.pass(&craft.macs(server_mac(0), INSIDE_MAC).heap_frame(INSIDE))
     }
 
+    /// What leaves in the end for a packet that was gathered, by the worker that did.
+    pub fn released(&mut self, gathered: &Outcome) -> Vec<Outcome> {
+        assert_eq!(gathered.verdict, Verdict::Gathered);
+        let worker = gathered.worker;
+        let mut all = Vec::new();
+        assert!(self.engines[worker].has_datagrams());
+        self.engines[worker].release(
+            &self.tables,
+            self.now,
+            |nic_port| Some(HeapFrame::with_room(&[], nic_port, HeapFrame::HEADROOM, 2048)),
+            |frame: HeapFrame, verdict| {
+                all.push(Outcome { verdict, bytes: frame.bytes().to_vec(), worker });
+            },
+        );
+        assert!(!self.engines[worker].has_datagrams());
+        all
+    }
+
     pub fn wait(&mut self, seconds: u64) {
         // As the poll loop would: many short rounds.
         for _ in 0..seconds * 10 {
