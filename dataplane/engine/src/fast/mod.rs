@@ -70,7 +70,7 @@ impl<A: Read> Lane<'_, A> {
                 let packet = plain.packet(frame.nic_port());
                 Rewrite::request(self.table.get(index)).apply(&packet, frame);
             }
-            ForwardingMethod::Tunnel if plain.ip_len <= next.mtu.saturating_sub(tunnel::overhead(server)) => {
+            ForwardingMethod::Tunnel if plain.ip_len <= self.tunnel_limit(server, next.mtu) => {
                 self.count_request(plain, index, server);
                 A::lower_ttl(frame.bytes_mut());
                 let packet = plain.packet(frame.nic_port());
@@ -83,6 +83,13 @@ impl<A: Read> Lane<'_, A> {
             _ => return None,
         }
         Some(link::address(next, frame))
+    }
+
+    /// The longest packet that a tunnel takes.
+    #[inline]
+    fn tunnel_limit(&self, server: &Server, route_mtu: u16) -> u16 {
+        let learnt = self.core.boards.path_mtus().get(server.id, self.now);
+        route_mtu.min(learnt).saturating_sub(tunnel::overhead(server))
     }
 
     #[inline]
@@ -106,6 +113,9 @@ impl<A: Read> Lane<'_, A> {
             return None;
         }
         let Hop::Via(next) = self.tables.routes().lookup(plain.dst.ip()) else { return None };
+        if plain.ip_len > next.mtu {
+            return None;
+        }
         let packet = plain.packet(frame.nic_port());
         A::lower_ttl(frame.bytes_mut());
         Rewrite::reply(conn).apply(&packet, frame);
