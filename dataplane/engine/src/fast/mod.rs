@@ -10,6 +10,7 @@ pub use plain::{Plain, Read, family};
 
 use crate::binding;
 use crate::conn::{Conn, ConnTable, Direction, Index, NIL, flag};
+use crate::counters::Counter;
 use crate::engine::Core;
 use crate::forward::{link, nat::Rewrite, tunnel};
 use crate::state::{protocol, tcp};
@@ -66,17 +67,12 @@ impl<A: Read> Lane<'_, A> {
             }
             ForwardingMethod::Nat if plain.ip_len <= next.mtu => {
                 self.count_request(plain, index, server);
-                A::lower_ttl(frame.bytes_mut());
-                let packet = plain.packet(frame.nic_port());
-                Rewrite::request(self.table.get(index)).apply(&packet, frame);
+                Rewrite::request(self.table.get(index)).apply_plain(plain, frame);
             }
             ForwardingMethod::Tunnel if plain.ip_len <= self.tunnel_limit(server, next.mtu) => {
                 self.count_request(plain, index, server);
                 A::lower_ttl(frame.bytes_mut());
-                let packet = plain.packet(frame.nic_port());
-                let (id, flow) = (self.core.next_ip_id(), self.core.owner.hash(plain.src, plain.sport));
-                let pmtu_disc = self.tables.settings().pmtu_disc;
-                if let Err(counter) = tunnel::encapsulate(&packet, server, pmtu_disc, id, flow, frame) {
+                if let Err(counter) = self.encapsulate(plain, server, frame) {
                     return Some(Verdict::Drop(counter));
                 }
             }
@@ -90,6 +86,21 @@ impl<A: Read> Lane<'_, A> {
     fn tunnel_limit(&self, server: &Server, route_mtu: u16) -> u16 {
         let learnt = self.core.boards.path_mtus().get(server.id, self.now);
         route_mtu.min(learnt).saturating_sub(tunnel::overhead(server))
+    }
+
+    #[inline]
+    fn encapsulate<F: Frame>(
+        &mut self,
+        plain: &Plain<A>,
+        server: &Server,
+        frame: &mut F,
+    ) -> Result<(), Counter> {
+        let (id, pmtu_disc) = (self.core.next_ip_id(), self.tables.settings().pmtu_disc);
+        if let Some((source, daddr)) = A::ipip_ends(server) {
+            return tunnel::ipip(source, daddr, plain.ip_len, pmtu_disc, id, frame);
+        }
+        let flow = self.core.owner.hash(plain.src, plain.sport);
+        tunnel::encapsulate(&plain.packet(frame.nic_port()), server, pmtu_disc, id, flow, frame)
     }
 
     #[inline]
@@ -116,9 +127,7 @@ impl<A: Read> Lane<'_, A> {
         if plain.ip_len > next.mtu {
             return None;
         }
-        let packet = plain.packet(frame.nic_port());
-        A::lower_ttl(frame.bytes_mut());
-        Rewrite::reply(conn).apply(&packet, frame);
+        Rewrite::reply(conn).apply_plain(plain, frame);
         binding::count_reply(&self.core.boards, server.id, plain.ip_len);
         self.touch(plain, index);
         Some(link::address(&next, frame))

@@ -5,11 +5,13 @@
 //! length; whatever fails goes to [`classify`](crate::packet::classify), which knows all the cases and the reasons.
 
 use crate::conn::{Address, Tuple};
+use crate::forward::nat::End;
 use crate::packet::{IPV4_LEN, IPV6_LEN, Kind, Packet, plain_header_is_valid};
 use crate::state::{Signal, protocol, tcp::bits};
-use crate::tables::Family;
+use crate::tables::{Family, Server, TunnelKind};
 use shunt_wire::checksum::Delta;
 use shunt_wire::{MacAddr, NicPortId};
+use std::net::IpAddr;
 
 /// Where the IP header of a plain packet begins.
 pub const L3: usize = 14;
@@ -46,6 +48,12 @@ pub trait Read: Address {
 
     /// Lowers the TTL or hop limit of a plain frame by one, and repairs the checksum of IPv4.
     fn lower_ttl(bytes: &mut [u8]);
+
+    /// The same, and gives one end another address and port. `delta` is what the new address does to a checksum.
+    fn readdress(bytes: &mut [u8], end: End, address: Self, l4_port: u16, delta: Delta);
+
+    /// IPIP over IPv4 around IPv4, if this is the family and these are the addresses: source and destination.
+    fn ipip_ends(server: &Server) -> Option<(u32, u32)>;
 }
 
 impl<A: Read> Plain<A> {
@@ -164,6 +172,31 @@ impl Read for u32 {
         let checksum = Delta::TTL_DECREMENT.apply(be16(head, L3 + 10));
         [head[L3 + 10], head[L3 + 11]] = checksum.to_be_bytes();
     }
+
+    #[inline]
+    fn readdress(bytes: &mut [u8], end: End, address: u32, l4_port: u16, delta: Delta) {
+        const HEAD: usize = u32::L4 + 4;
+        let Some(head) = bytes.first_chunk_mut::<HEAD>() else { return };
+        head[L3 + 8] -= 1;
+        let checksum = Delta::TTL_DECREMENT.and(delta).apply(be16(head, L3 + 10));
+        [head[L3 + 10], head[L3 + 11]] = checksum.to_be_bytes();
+        let (address_at, port_at) = match end {
+            End::Source => (L3 + 12, u32::L4),
+            End::Destination => (L3 + 16, u32::L4 + 2),
+        };
+        head[address_at..address_at + 4].copy_from_slice(&address.to_be_bytes());
+        head[port_at..port_at + 2].copy_from_slice(&l4_port.to_be_bytes());
+    }
+
+    #[inline]
+    fn ipip_ends(server: &Server) -> Option<(u32, u32)> {
+        match (server.tunnel, server.tunnel_source, server.daddr) {
+            (TunnelKind::Ipip, Some(IpAddr::V4(source)), IpAddr::V4(daddr)) => {
+                Some((source.to_bits(), daddr.to_bits()))
+            }
+            _ => None,
+        }
+    }
 }
 
 impl Read for u128 {
@@ -200,6 +233,24 @@ impl Read for u128 {
         if let Some(limit) = bytes.get_mut(L3 + 7) {
             *limit -= 1;
         }
+    }
+
+    #[inline]
+    fn readdress(bytes: &mut [u8], end: End, address: u128, l4_port: u16, _: Delta) {
+        const HEAD: usize = u128::L4 + 4;
+        let Some(head) = bytes.first_chunk_mut::<HEAD>() else { return };
+        head[L3 + 7] -= 1;
+        let (address_at, port_at) = match end {
+            End::Source => (L3 + 8, u128::L4),
+            End::Destination => (L3 + 24, u128::L4 + 2),
+        };
+        head[address_at..address_at + 16].copy_from_slice(&address.to_be_bytes());
+        head[port_at..port_at + 2].copy_from_slice(&l4_port.to_be_bytes());
+    }
+
+    #[inline]
+    fn ipip_ends(_: &Server) -> Option<(u32, u32)> {
+        None
     }
 }
 

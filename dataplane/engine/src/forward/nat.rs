@@ -2,6 +2,7 @@
 //! connection (spec `forwarding.md` §3, RFC 1624).
 
 use crate::conn::{Address, Conn};
+use crate::fast::{Plain, Read};
 use crate::packet::{Kind, Packet};
 use crate::state::protocol;
 use crate::tables::Family;
@@ -70,6 +71,27 @@ impl<A: Address> Rewrite<A> {
         }
     }
 
+    /// Rewrites a plain packet and lowers its TTL: the same as [`Rewrite::apply`] after that, in fewer steps.
+    #[inline]
+    pub fn apply_plain<F: Frame>(&self, plain: &Plain<A>, frame: &mut F)
+    where
+        A: Read,
+    {
+        let bytes = frame.bytes_mut();
+        A::readdress(bytes, self.end, self.address, self.l4_port, self.address_delta);
+        if plain.protocol == protocol::TCP {
+            if let Some(head) = bytes.get_mut(A::L4..).and_then(|rest| rest.first_chunk_mut::<18>()) {
+                adjust_at(head, 16, self.l4_delta);
+            }
+        } else if let Some(head) = bytes.get_mut(A::L4..).and_then(|rest| rest.first_chunk_mut::<8>())
+            && head[6..] != [0; 2]
+        {
+            adjust_udp(head, 6, self.l4_delta);
+        } else {
+            self.udp_checksum(&plain.packet(frame.nic_port()), frame.bytes_mut());
+        }
+    }
+
     /// Rewrites a classified packet.
     #[inline]
     pub fn apply<F: Frame>(&self, packet: &Packet, frame: &mut F) {
@@ -113,12 +135,24 @@ impl<A: Address> Rewrite<A> {
     #[inline]
     fn udp_checksum(&self, packet: &Packet, bytes: &mut [u8]) {
         let place = usize::from(packet.l4) + 6;
-        let old = u16::from_be_bytes([bytes[place], bytes[place + 1]]);
-        let new =
-            if old == 0 { l4_checksum(bytes, packet, packet.protocol) } else { self.l4_delta.apply(old) };
-        let new = if new == 0 { 0xffff } else { new };
+        if bytes[place..place + 2] != [0; 2] {
+            return adjust_udp(bytes, place, self.l4_delta);
+        }
+        let new = match l4_checksum(bytes, packet, packet.protocol) {
+            0 => 0xffff,
+            sum => sum,
+        };
         bytes[place..place + 2].copy_from_slice(&new.to_be_bytes());
     }
+}
+
+/// Applies a difference to the checksum field of UDP, which is not 0: a computed 0 is sent as 0xffff (RFC 768).
+#[inline]
+fn adjust_udp(bytes: &mut [u8], place: usize, delta: Delta) {
+    let old = u16::from_be_bytes([bytes[place], bytes[place + 1]]);
+    let new = delta.apply(old);
+    let new = if new == 0 { 0xffff } else { new };
+    bytes[place..place + 2].copy_from_slice(&new.to_be_bytes());
 }
 
 /// Applies a difference to a checksum field.
