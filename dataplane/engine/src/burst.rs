@@ -11,6 +11,9 @@ use crate::tick::Tick;
 use crate::verdict::Verdict;
 use shunt_wire::{Frame, NicPortId};
 
+/// Packets between two stages: enough for memory to answer.
+const AHEAD: usize = 10;
+
 /// The way that a packet goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Road {
@@ -55,26 +58,24 @@ impl Stages {
         })
     }
 
-    /// First pass: what is it?
+    /// First stage: what is it?
     #[inline]
-    fn read<F: Frame>(&mut self, tables: &Tables, origin: Origin, frames: &mut [F]) {
+    fn read<F: Frame>(&mut self, place: usize, tables: &Tables, origin: Origin, frame: &mut F) {
         let may_be_plain = matches!(origin, Origin::Wire | Origin::HandOver);
-        for (place, frame) in frames.iter_mut().enumerate() {
-            let plain = if may_be_plain { self.read_plain(place, tables, frame) } else { None };
-            self.staged[place].road = match plain {
-                Some((road, len)) => {
-                    // What lies behind the IP packet is padding.
-                    if frame.bytes().len() > len {
-                        frame.truncate(len);
-                    }
-                    road
+        let plain = if may_be_plain { self.read_plain(place, tables, frame) } else { None };
+        self.staged[place].road = match plain {
+            Some((road, len)) => {
+                // What lies behind the IP packet is padding.
+                if frame.bytes().len() > len {
+                    frame.truncate(len);
                 }
-                None => {
-                    classify(tables, origin, frame, &mut self.packets[place]);
-                    road_of(self.packets[place].kind)
-                }
-            };
-        }
+                road
+            }
+            None => {
+                classify(tables, origin, frame, &mut self.packets[place]);
+                road_of(self.packets[place].kind)
+            }
+        };
     }
 
     /// The road and the length of a plain frame.
@@ -106,32 +107,31 @@ impl Stages {
         }
     }
 
-    /// Where no hardware has done it: finds the packets of other workers.
-    fn steer<F: Frame>(&mut self, core: &Core, tables: &Tables, frames: &[F]) {
-        for (place, frame) in frames.iter().enumerate() {
-            if self.staged[place].road != Road::Aside
-                && let Some(worker) = core.other_owner(tables, &self.packet(place, frame.nic_port()))
-            {
-                self.staged[place].road = Road::HandOver(worker);
-            }
+    /// Where no hardware has done it: is it another worker's?
+    fn steer(&mut self, place: usize, core: &Core, tables: &Tables, nic_port: NicPortId) {
+        if self.staged[place].road != Road::Aside
+            && let Some(worker) = core.other_owner(tables, &self.packet(place, nic_port))
+        {
+            self.staged[place].road = Road::HandOver(worker);
         }
     }
 
-    /// Second and third pass: all buckets, then all connections.
+    /// Second stage: asks for the bucket.
     #[inline]
-    fn look_up(&mut self, count: usize, v4: &ConnTable<u32>, v6: &ConnTable<u128>) {
-        for place in 0..count {
-            self.staged[place].probe = if self.staged[place].road == Road::PlainV4 {
-                v4.probe(&self.plain_v4[place].tuple())
-            } else {
-                self.probe(place, v4, v6)
-            };
-        }
-        for place in 0..count {
-            let Staged { road, probe, .. } = self.staged[place];
-            self.staged[place].guess =
-                if road == Road::PlainV4 { v4.guess(probe) } else { self.guess(place, v4, v6) };
-        }
+    fn ask_bucket(&mut self, place: usize, v4: &ConnTable<u32>, v6: &ConnTable<u128>) {
+        self.staged[place].probe = if self.staged[place].road == Road::PlainV4 {
+            v4.probe(&self.plain_v4[place].tuple())
+        } else {
+            self.probe(place, v4, v6)
+        };
+    }
+
+    /// Third stage: asks for the connection.
+    #[inline]
+    fn ask_connection(&mut self, place: usize, v4: &ConnTable<u32>, v6: &ConnTable<u128>) {
+        let Staged { road, probe, .. } = self.staged[place];
+        self.staged[place].guess =
+            if road == Road::PlainV4 { v4.guess(probe) } else { self.guess(place, v4, v6) };
     }
 
     fn probe(&self, place: usize, v4: &ConnTable<u32>, v6: &ConnTable<u128>) -> Probe {
@@ -180,13 +180,27 @@ impl Engine {
         for frame in frames.iter() {
             shunt_hint::prefetch(frame.bytes());
         }
-        self.stages.read(tables, origin, frames);
-        if self.steer_first && origin == Origin::Wire || self.core.workers > 1 && origin == Origin::Twin {
-            self.stages.steer(&self.core, tables, frames);
-        }
-        self.stages.look_up(count, &self.v4, &self.v6);
-        for place in 0..count {
-            verdicts[place] = self.decide(place, tables, now, origin, &mut frames[place]);
+        let steers =
+            self.steer_first && origin == Origin::Wire || self.core.workers > 1 && origin == Origin::Twin;
+        // A step of the loop takes three packets one stage further each, so that the processor computes on one while
+        // memory works for the others.
+        for step in 0..count + 2 * AHEAD {
+            if step < count {
+                let frame = &mut frames[step];
+                self.stages.read(step, tables, origin, frame);
+                if steers {
+                    self.stages.steer(step, &self.core, tables, frame.nic_port());
+                }
+                self.stages.ask_bucket(step, &self.v4, &self.v6);
+            }
+            if let Some(place) = step.checked_sub(AHEAD)
+                && place < count
+            {
+                self.stages.ask_connection(place, &self.v4, &self.v6);
+            }
+            if let Some(place) = step.checked_sub(2 * AHEAD) {
+                verdicts[place] = self.decide(place, tables, now, origin, &mut frames[place]);
+            }
         }
     }
 
