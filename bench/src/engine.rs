@@ -6,7 +6,7 @@ use shunt_engine::board::Boards;
 use shunt_engine::counters::WorkerCounters;
 use shunt_engine::persist::Templates;
 use shunt_engine::tables::{ForwardingMethod, SchedulerKind, Tables};
-use shunt_engine::{BURST, Engine, EngineConfig, Origin, Tick, Verdict};
+use shunt_engine::{BURST, Engine, EngineConfig, Expectations, Origin, Tick, Verdict};
 use shunt_wire::{Frame, NicPortId};
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -51,6 +51,7 @@ fn engine(max: u32) -> Engine {
         services_max: 16,
         boards: Boards::new(1, 2048),
         templates: Templates::new(64),
+        expectations: Expectations::new(),
         counters: WorkerCounters::default(),
         seed: [0x1234_5678_9abc_def1, 0x0fed_cba9_8765_4321, 0x5555_aaaa_1111_eeed, 0x9999_3333_7777_cccd],
         owner_key: [0x6d; 40],

@@ -64,6 +64,8 @@ ipvs! {
         expire_nodest_conn: bool,
         /// Persistence templates of a quiesced server end at once.
         expire_quiescent_template: bool,
+        /// Port of the control connections that the FTP helper looks at; 0: none.
+        ftp_port: u32,
         /// Do not look into tunnel packets that come back in ICMP errors.
         ignore_tunneled: bool,
         /// Seconds: life of an unused entry of `lblc`.

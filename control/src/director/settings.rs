@@ -63,6 +63,14 @@ macro_rules! entries {
             set: |settings, value| settings.$name = value as u8,
         }
     };
+    (@ $name:ident l4_port) => {
+        Entry {
+            name: stringify!($name),
+            max: u16::MAX as u32,
+            get: |settings| settings.$name,
+            set: |settings, value| settings.$name = value,
+        }
+    };
     (@ $name:ident number) => {
         Entry {
             name: stringify!($name),
@@ -82,6 +90,7 @@ const ENTRIES: &[Entry] = entries! {
     drop_packet: defence,
     expire_nodest_conn: switch,
     expire_quiescent_template: switch,
+    ftp_port: l4_port,
     ignore_tunneled: switch,
     lblc_expiration: number,
     lblcr_expiration: number,

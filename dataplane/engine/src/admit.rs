@@ -210,6 +210,7 @@ impl<'a, A: Address> Pass<'a, A> {
             conn.timeout_ms = self.core.timeouts.of(conn.protocol, conn.state);
         }
         let index = self.table.insert(conn, self.now)?;
+        self.adopt(index);
         binding::bind(&self.core.boards, choice.server, self.table.get(index));
         self.core.schedulers.load_changed(choice.server.id);
         self.count_connection(choice.server);

@@ -3,6 +3,7 @@
 use crate::conn::{Address, Conn, ConnTable, Index, NIL, flag};
 use crate::connection_info::ConnectionInfo;
 use crate::engine::Engine;
+use crate::ftp::{ControlId, Expected};
 use crate::persist::{Handle, Template};
 use crate::tables::{Family, Tables};
 use crate::tick::Tick;
@@ -50,6 +51,7 @@ impl Engine {
             DumpCursor::Templates(nth) => {
                 let shard = self.own_template_shards().nth(nth)?;
                 self.templates().each(shard, |template| each(template_info(template, now)));
+                self.expectations().each(shard, |expected| each(expected_info(expected, tables, now)));
                 Some(DumpCursor::Templates(nth + 1))
             }
         }
@@ -68,7 +70,8 @@ impl Engine {
             if told == count {
                 return Some(index);
             }
-            let control = (conn.control != NIL).then(|| self.templates().name(Handle(conn.control)));
+            let by_template = conn.control != NIL && ControlId::of_word(conn.control).is_none();
+            let control = by_template.then(|| self.templates().name(Handle(conn.control)));
             each(ConnectionInfo { control: control.flatten(), ..info(conn, tables, now) });
         }
         None
@@ -104,6 +107,15 @@ pub(crate) fn template_info(template: &Template, now: Tick) -> ConnectionInfo {
         control: None,
         sequence: None,
         pe_data: None,
+    }
+}
+
+/// A data connection that is announced, as listings show it.
+fn expected_info(expected: &Expected, tables: &Tables, now: Tick) -> ConnectionInfo {
+    let expires_ms = expected.remaining_ms(now);
+    match expected.family {
+        Family::V4 => ConnectionInfo { expires_ms, ..info(&expected.conn::<u32>(), tables, now) },
+        Family::V6 => ConnectionInfo { expires_ms, ..info(&expected.conn::<u128>(), tables, now) },
     }
 }
 

@@ -8,6 +8,7 @@ use crate::counters::WorkerCounters;
 use crate::defence::DropPacket;
 use crate::flow::Pass;
 use crate::fragments::{Long, Store, Whole};
+use crate::ftp::{Controls, Expectations};
 use crate::icmp::Budget;
 use crate::orphans::Orphans;
 use crate::owner::{KEY_LEN, Owner};
@@ -52,6 +53,8 @@ pub struct EngineConfig {
     pub boards: Boards,
     /// Persistence templates of all workers.
     pub templates: Templates,
+    /// Data connections that the FTP helpers of all workers expect.
+    pub expectations: Expectations,
     /// This worker's counters.
     pub counters: WorkerCounters,
     /// 32 random bytes for the hash of flows: secret, else clients could aim at one bucket.
@@ -97,6 +100,9 @@ pub(crate) struct Core {
     pub(crate) workers: u8,
     pub(crate) boards: Boards,
     pub(crate) templates: Templates,
+    pub(crate) expectations: Expectations,
+    /// Control connections of FTP.
+    pub(crate) ftp: Controls,
     pub(crate) counters: WorkerCounters,
     pub(crate) schedulers: Schedulers,
     pub(crate) owner: Owner,
@@ -149,6 +155,8 @@ impl Engine {
                 workers: config.workers,
                 boards: config.boards.for_worker(usize::from(config.worker)),
                 templates: config.templates,
+                expectations: config.expectations,
+                ftp: Controls::default(),
                 counters: config.counters,
                 schedulers: Schedulers::new(config.services_max as usize, LOCALITIES, config.seed[3])
                     .with_servers_max(config.boards.servers_max()),
@@ -196,6 +204,7 @@ impl Engine {
         };
         let gone = |server| binding::count_template(&core.boards, server, -1);
         core.templates.expire(self.template_shard, now, is_orphan, gone);
+        core.expectations.expire(self.template_shard, now, |expected| core.disappoint(tables, &expected));
         self.template_shard += usize::from(core.workers);
         if self.template_shard >= Templates::shards() {
             self.template_shard = usize::from(core.worker);
@@ -216,6 +225,11 @@ impl Engine {
     /// The shards of persistence templates that this worker lists: each is some worker's.
     pub(crate) fn own_template_shards(&self) -> impl Iterator<Item = usize> {
         (usize::from(self.core.worker)..Templates::shards()).step_by(usize::from(self.core.workers).max(1))
+    }
+
+    /// What the FTP helpers expect.
+    pub(crate) fn expectations(&self) -> &Expectations {
+        &self.core.expectations
     }
 
     /// Persistence templates.

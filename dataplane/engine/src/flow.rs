@@ -7,9 +7,10 @@ use crate::defence;
 use crate::engine::{Core, Origin};
 use crate::forward::nat::Rewrite;
 use crate::forward::{link, tunnel};
+use crate::ftp::{ControlId, Helped};
 use crate::icmp;
 use crate::packet::{Kind, Packet};
-use crate::persist::Handle;
+use crate::persist::{CONTROLLING_MS, Handle};
 use crate::size::Size;
 use crate::state::{self, Signal, Way, sctp, tcp};
 use crate::tables::{ForwardingMethod, Hop, Server, Tables};
@@ -57,6 +58,20 @@ impl<'a, A: Address> Pass<'a, A> {
         }
     }
 
+    /// A packet without a connection while data connections are expected: it may begin one.
+    #[cold]
+    #[inline(never)]
+    fn admit_expected<F: Frame>(&mut self, packet: &Packet, frame: &mut F) -> Verdict {
+        match self.take_expected(packet) {
+            Some((index, Direction::Request)) if !self.origin.is_kernel() => {
+                self.request(index, packet, frame)
+            }
+            Some((index, Direction::Reply)) => self.reply(index, packet, frame),
+            _ if self.origin.is_kernel() => Verdict::Transmit(frame.nic_port()),
+            _ => self.admit(packet, frame),
+        }
+    }
+
     fn miss<F: Frame>(&mut self, packet: &Packet, frame: &mut F) -> Verdict {
         if self.origin == Origin::Wire
             && self.core.workers > 1
@@ -65,6 +80,9 @@ impl<'a, A: Address> Pass<'a, A> {
             return verdict;
         }
         match packet.kind {
+            Kind::Flow if self.core.expectations.may_know(packet.src, packet.dst) => {
+                self.admit_expected(packet, frame)
+            }
             _ if self.origin.is_kernel() => Verdict::Transmit(frame.nic_port()),
             Kind::Flow => self.admit(packet, frame),
             Kind::Error { tunnelled: false, quoted_l3, quoted_l4 }
@@ -107,6 +125,11 @@ impl<'a, A: Address> Pass<'a, A> {
     ) -> Verdict {
         binding::count_request(&self.core.boards, server.id, packet.ip_len);
         self.advance(index, Direction::Request, packet.signal);
+        if self.table.get(index).has(flag::HELPED)
+            && let Helped::Dropped(counter) = self.help_request(index, packet, frame)
+        {
+            return Verdict::Drop(counter);
+        }
         let conn = self.table.get(index);
         let method = conn.method();
         let rewrite = (method == ForwardingMethod::Nat).then(|| Rewrite::request(conn));
@@ -237,6 +260,15 @@ impl<'a, A: Address> Pass<'a, A> {
             binding::count_reply(&self.core.boards, server.id, packet.ip_len);
         }
         self.advance(index, Direction::Reply, packet.signal);
+        let mut packet = packet;
+        let changed;
+        if self.table.get(index).has(flag::HELPED) {
+            match self.help_reply(index, packet, frame) {
+                Helped::On(grown) => changed = grown,
+                Helped::Dropped(counter) => return Verdict::Drop(counter),
+            }
+            packet = &changed;
+        }
         let conn = self.table.get(index);
         if conn.method() == ForwardingMethod::Nat {
             Rewrite::reply(conn).apply(packet, frame);
@@ -266,6 +298,9 @@ impl<'a, A: Address> Pass<'a, A> {
         if settings.conn_reuse_mode == 0 || conn.control != NIL {
             return false;
         }
+        if conn.has(flag::HELPED) && self.controls_others(index) {
+            return false;
+        }
         match conn.protocol {
             state::protocol::TCP => {
                 let half_closed = settings.conn_reuse_mode & 2 != 0 && conn.state == tcp::FIN_WAIT;
@@ -279,6 +314,9 @@ impl<'a, A: Address> Pass<'a, A> {
     /// Removes a connection before its time.
     pub(crate) fn discard(&mut self, index: Index) {
         let conn = self.table.remove(index);
+        if conn.has(flag::HELPED) {
+            self.forget_control(index);
+        }
         binding::unbind(&self.core.boards, self.tables, &conn);
         self.core.schedulers.load_changed(conn.server);
         self.release_control(conn.control);
@@ -287,7 +325,16 @@ impl<'a, A: Address> Pass<'a, A> {
     /// Removes connections that are due.
     pub(crate) fn expire(&mut self, budget: &mut u32) {
         while let Some(index) = self.table.due(self.now, budget) {
+            let helped = self.table.get(index).has(flag::HELPED);
+            if helped && self.controls_others(index) {
+                // It lives on, in steps, for as long as it has data connections (spec §8).
+                self.table.revive(index, CONTROLLING_MS, self.now);
+                continue;
+            }
             let conn = self.table.expired(index);
+            if helped {
+                self.forget_control(index);
+            }
             binding::unbind(&self.core.boards, self.tables, &conn);
             self.core.schedulers.load_changed(conn.server);
             self.release_control(conn.control);
@@ -297,8 +344,10 @@ impl<'a, A: Address> Pass<'a, A> {
 
     /// A connection of a persistent client is gone.
     pub(crate) fn release_control(&mut self, control: u32) {
-        if control != NIL {
-            self.core.templates.leave(Handle(control));
+        match ControlId::of_word(control) {
+            Some(id) => self.core.expectations.leave(id),
+            None if control != NIL => self.core.templates.leave(Handle(control)),
+            None => {}
         }
     }
 }

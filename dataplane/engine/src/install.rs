@@ -241,6 +241,7 @@ impl<A: Address> Pass<'_, A> {
         }
         let idle_ms = idle_ms(info, conn.timeout_ms);
         let index = self.table.insert(conn, self.now)?;
+        self.adopt(index);
         if idle_ms > 0 {
             self.table.backdate(index, idle_ms, self.now);
         }

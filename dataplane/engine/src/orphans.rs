@@ -3,7 +3,7 @@
 //! With `expire_nodest_conn` the deletion of a server starts a sweep over both tables. It is bounded per call, so that
 //! no packet waits for it.
 
-use crate::conn::{Address, Index};
+use crate::conn::{Address, Index, flag};
 use crate::engine::{Core, Engine, Origin};
 use crate::flow::Pass;
 use crate::tables::Tables;
@@ -56,7 +56,9 @@ impl<A: Address> Pass<'_, A> {
         let until = from.saturating_add(LOOKS).min(self.table.capacity());
         for index in from..until {
             let is_orphan = |id| self.tables.server(id).is_some_and(|server| !server.available);
-            if self.table.is_used(index) && is_orphan(self.table.get(index).server) {
+            let keeps = |conn: &crate::conn::Conn<A>| conn.has(flag::HELPED) && self.controls_others(index);
+            let conn = self.table.get(index);
+            if self.table.is_used(index) && is_orphan(conn.server) && !keeps(conn) {
                 self.discard(index);
             }
         }

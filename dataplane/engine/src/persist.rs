@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 const SHARD_SHIFT: u32 = 6;
 const SHARDS: usize = 1 << SHARD_SHIFT;
 /// Life of a template that ran out while connections still used it: from then on for good (spec §8).
-const CONTROLLING_MS: u32 = 60_000;
+pub(crate) const CONTROLLING_MS: u32 = 60_000;
 /// The protocol of templates for firewall marks: "IP".
 const ANY_PROTOCOL: u8 = 0;
 const FTP: u16 = 21;

@@ -16,7 +16,7 @@ use shunt_engine::counters::WorkerCounters;
 use shunt_engine::owner::Owner;
 use shunt_engine::persist::Templates;
 use shunt_engine::tables::{NicPortInfo, Tables};
-use shunt_engine::{ConnectionInfo, Engine, EngineConfig, InstallFrom, Tally, Tick};
+use shunt_engine::{ConnectionInfo, Engine, EngineConfig, Expectations, InstallFrom, Tally, Tick};
 use shunt_publish::{Lagging, Publisher, Reader};
 use std::io;
 use std::net::IpAddr;
@@ -186,6 +186,7 @@ struct Start {
     readers: Vec<Reader<Tables>>,
     boards: Boards,
     templates: Templates,
+    expectations: Expectations,
     counters: Vec<WorkerCounters>,
     mailboxes: Vec<Mailbox>,
     phase: Arc<SharedPhase>,
@@ -218,6 +219,7 @@ impl Start {
             readers,
             boards: Boards::new(workers, config.servers_max as usize),
             templates: Templates::new(config.max_templates),
+            expectations: Expectations::new(),
             counters: vec_of(workers, WorkerCounters::default),
             mailboxes: vec_of(workers, Mailbox::new),
             phase: Arc::default(),
@@ -304,6 +306,7 @@ impl Start {
             services_max: config.services_max,
             boards: self.boards.clone(),
             templates: self.templates.clone(),
+            expectations: self.expectations.clone(),
             counters: self.counters[index].clone(),
             seed: self.seed,
             owner_key: self.owner_key,

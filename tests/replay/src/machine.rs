@@ -10,7 +10,8 @@ use shunt_engine::owner::KEY_LEN;
 use shunt_engine::persist::Templates;
 use shunt_engine::tables::{MarkRule, Marks, Tables};
 use shunt_engine::{
-    BURST, ConnectionInfo, DumpCursor, Engine, EngineConfig, InstallFrom, Origin, Tally, Tick, Verdict,
+    BURST, ConnectionInfo, DumpCursor, Engine, EngineConfig, Expectations, InstallFrom, Origin, Tally, Tick,
+    Verdict,
 };
 use shunt_wire::{Frame, HeapFrame, NicPortId};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -124,6 +125,7 @@ impl Machine {
             services_max: SERVICES,
             boards: boards.clone(),
             templates: Templates::new(CONNECTIONS),
+            expectations: Expectations::new(),
             counters: counters.clone(),
             // A replay shall be the same each time.
             seed: [

@@ -7,7 +7,6 @@ use std::path::Path;
 /// Cases that are known to differ, and why.
 const DIFFERENT: &[(&str, &str)] = &[
     ("bypass", "cache_bypass is not built yet"),
-    ("ftp", "the FTP helper is not built yet"),
     ("nat-icmp-send", "nat_icmp_send is not built yet"),
     ("sched-twos", "its picks are random numbers of the kernel"),
     ("sip-pe", "the SIP persistence engine is not built yet"),

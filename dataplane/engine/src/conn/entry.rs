@@ -36,8 +36,10 @@ pub mod flag {
     pub const PROVEN: u16 = 0x4000;
     /// Persistence template: only in listings, templates have a table of their own.
     pub const TEMPLATE: u16 = 0x1000;
+    /// Control connection of FTP: the helper looks at its packets. Shunt's own.
+    pub const HELPED: u16 = 0x8000;
     /// Shunt's own flags: never listed, never sent.
-    pub const PRIVATE: u16 = PROVEN;
+    pub const PRIVATE: u16 = PROVEN | HELPED;
 }
 
 /// The forwarding method among these flags.

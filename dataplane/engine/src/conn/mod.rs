@@ -257,6 +257,13 @@ impl<A: Address> ConnTable<A> {
         None
     }
 
+    /// Gives an entry that [`ConnTable::due`] returned another life of this length.
+    pub fn revive(&mut self, index: Index, timeout_ms: u32, now: Tick) {
+        let entry = &mut self.entries[index as usize];
+        (entry.timeout_ms, entry.last_seen) = (timeout_ms, now.stamp());
+        self.wheel.insert(&mut self.entries, index, now);
+    }
+
     /// Removes an entry that [`ConnTable::due`] returned.
     pub fn expired(&mut self, index: Index) -> Conn<A> {
         self.release(index)

@@ -148,5 +148,5 @@ impl<A: Read> Lane<'_, A> {
 fn is_steady<A: Read>(conn: &Conn<A>, plain: &Plain<A>) -> bool {
     let state_stays =
         plain.is_steady() && (plain.protocol == protocol::UDP || conn.state == tcp::ESTABLISHED);
-    state_stays && (conn.control == NIL || conn.has(flag::PROVEN))
+    state_stays && (conn.control == NIL || conn.has(flag::PROVEN)) && !conn.has(flag::HELPED)
 }

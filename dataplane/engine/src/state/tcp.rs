@@ -37,6 +37,8 @@ pub const FIN_WAIT: u8 = FW;
 pub const TIME_WAIT: u8 = TW;
 /// Reset.
 pub const CLOSE: u8 = CL;
+/// Announced by FTP, and not seen yet.
+pub const LISTEN: u8 = LI;
 
 /// Bits of the TCP flags byte (RFC 9293 §3.1).
 pub mod bits {

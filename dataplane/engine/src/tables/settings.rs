@@ -25,6 +25,8 @@ pub struct Settings {
     pub schedule_icmp: bool,
     pub ignore_tunneled: bool,
     pub backup_only: bool,
+    /// TCP port of the control connections that the FTP helper looks at, host order; 0: none.
+    pub ftp_port: u32,
     /// Seconds.
     pub lblc_expiration: u32,
     /// Seconds.
@@ -52,6 +54,7 @@ impl Default for Settings {
             schedule_icmp: false,
             ignore_tunneled: false,
             backup_only: false,
+            ftp_port: 21,
             lblc_expiration: 86_400,
             lblcr_expiration: 86_400,
         }

@@ -13,7 +13,7 @@ use shunt_engine::tables::{
     Candidate, Family, ForwardingMethod, Hop, NextHop, NicPortInfo, Persistence, Routes, SchedulerKind,
     Server, ServerId, Service, ServiceFlags, ServiceId, ServiceKey, Tables, TunnelChecksum, TunnelKind,
 };
-use shunt_engine::{ConnectionInfo, DumpCursor, Engine, EngineConfig, Origin, Tick, Verdict};
+use shunt_engine::{ConnectionInfo, DumpCursor, Engine, EngineConfig, Expectations, Origin, Tick, Verdict};
 use shunt_wire::craft::{Checked, Craft, check};
 use shunt_wire::{Frame, HeapFrame, MacAddr, NicPortId};
 use std::net::IpAddr;
@@ -106,7 +106,7 @@ pub fn engine(
     workers: u8,
     max: u32,
     boards: &Boards,
-    templates: &Templates,
+    (templates, expectations): (&Templates, &Expectations),
     now: Tick,
 ) -> Engine {
     let mut owner_key = [0; 40];
@@ -120,6 +120,7 @@ pub fn engine(
         services_max: 64,
         boards: boards.clone(),
         templates: templates.clone(),
+        expectations: expectations.clone(),
         counters: WorkerCounters::default(),
         seed: [0x1234_5678_9abc_def1, 0x0fed_cba9_8765_4321, 0x5555_aaaa_1111_eeed, 0x9999_3333_7777_cccd],
         owner_key,
@@ -149,9 +150,9 @@ impl Rig {
         routes.insert(ip("::"), 0, router);
         tables.set_routes(routes);
         let boards = Boards::new(usize::from(workers), 256);
-        let templates = Templates::new(1024);
+        let shared = (&Templates::new(1024), &Expectations::new());
         let now = Tick(10_000);
-        let engines = (0..workers).map(|n| engine(n, workers, max, &boards, &templates, now)).collect();
+        let engines = (0..workers).map(|n| engine(n, workers, max, &boards, shared, now)).collect();
         let mut rig = Rig { tables, engines, boards, now, max };
         let mut next = 0;
         for (id, setup) in setups.iter().enumerate() {

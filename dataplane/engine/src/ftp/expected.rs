@@ -1,0 +1,357 @@
+//! Data connections that control connections announced, and that have not come yet.
+//!
+//! A data connection has other ports than its control connection, so it may belong to any worker: what is expected is
+//! known to all of them, behind one lock per shard. Only FTP's commands and new flows take one, and new flows only while
+//! something is expected of the same shard.
+
+use crate::conn::{Address, Conn, Direction, Tuple, flag};
+use crate::forward::nat;
+use crate::state::{protocol, tcp};
+use crate::tables::{Family, ForwardingMethod, ServerId};
+use crate::tick::Tick;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Shards of what is expected, by the client's address.
+const SHARDS: usize = 64;
+const _: () = assert!(SHARDS == crate::persist::Templates::shards(), "looked through together");
+/// Expected connections of a shard: when it is full, the oldest goes.
+const EACH: usize = 128;
+/// Control connections that have data connections, at most. Those beyond are not kept alive by them.
+const CONTROLS: usize = 65_536;
+
+/// The control connection of a data connection, in [`Conn::control`]: a number with this bit, which no template's handle
+/// has.
+const CONTROL_BIT: u32 = 1 << 31;
+
+/// Names a control connection that has data connections, or expects them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ControlId(u32);
+
+impl ControlId {
+    /// What [`Conn::control`] holds.
+    pub(crate) fn word(self) -> u32 {
+        self.0 | CONTROL_BIT
+    }
+
+    /// From what [`Conn::control`] holds, if it names a control connection rather than a template.
+    pub(crate) fn of_word(word: u32) -> Option<ControlId> {
+        (word & CONTROL_BIT != 0 && word != crate::conn::NIL).then_some(ControlId(word & !CONTROL_BIT))
+    }
+}
+
+/// A data connection that is announced. Addresses in the low bits, ports in host order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Expected {
+    pub(crate) family: Family,
+    pub(crate) caddr: u128,
+    /// 0: not known yet.
+    pub(crate) cport: u16,
+    pub(crate) vaddr: u128,
+    pub(crate) vport: u16,
+    pub(crate) daddr: u128,
+    pub(crate) dport: u16,
+    pub(crate) server: ServerId,
+    pub(crate) fwmark: u32,
+    pub(crate) control: Option<ControlId>,
+    pub(crate) timeout_ms: u32,
+    pub(crate) since: Tick,
+}
+
+impl Expected {
+    /// The connection as it is before its first packet (spec `forwarding.md` §8: state LISTEN).
+    pub(crate) fn conn<A: Address>(&self) -> Conn<A> {
+        let (src, dst) = (A::from_bits(self.caddr), A::from_bits(self.vaddr));
+        let tuple = Tuple { src, dst, sport: self.cport, dport: self.vport, protocol: protocol::TCP };
+        let daddr = A::from_bits(self.daddr);
+        let mut conn = Conn::new(tuple, ForwardingMethod::Nat, self.server, daddr, self.dport);
+        conn.state = tcp::LISTEN;
+        conn.timeout_ms = self.timeout_ms;
+        conn.fwmark = self.fwmark;
+        if self.cport == 0 {
+            conn.flags |= flag::NO_CPORT;
+        }
+        if let Some(control) = self.control {
+            conn.control = control.word();
+            // It has no template to be told.
+            conn.flags |= flag::PROVEN;
+        }
+        nat::prepare(&mut conn);
+        conn
+    }
+
+    /// Is this packet one of it?
+    fn matches(&self, family: Family, tuple: &Tuple<u128>) -> Option<Direction> {
+        if self.family != family {
+            return None;
+        }
+        let request = (tuple.src, tuple.dst, tuple.dport) == (self.caddr, self.vaddr, self.vport)
+            && (self.cport == 0 || self.cport == tuple.sport);
+        let reply = self.cport != 0
+            && (tuple.src, tuple.sport, tuple.dst, tuple.dport)
+                == (self.daddr, self.dport, self.caddr, self.cport);
+        match (request, reply) {
+            (true, _) => Some(Direction::Request),
+            (_, true) => Some(Direction::Reply),
+            _ => None,
+        }
+    }
+
+    /// The same announcement, made again?
+    fn is_same(&self, other: &Expected) -> bool {
+        let key = |one: &Expected| (one.family, one.caddr, one.cport, one.daddr, one.dport, one.vaddr);
+        key(self) == key(other)
+    }
+
+    /// Milliseconds until nobody waits for it any more.
+    pub(crate) fn remaining_ms(&self, now: Tick) -> u64 {
+        (self.since.0 + u64::from(self.timeout_ms)).saturating_sub(now.0)
+    }
+}
+
+#[derive(Debug)]
+struct Shard {
+    /// Length of `list`, to be read without the lock.
+    len: AtomicU32,
+    /// In the order of their announcement.
+    list: Mutex<Vec<Expected>>,
+}
+
+/// A control connection's place: how many data connections name it, and whether it is gone itself.
+#[derive(Clone, Copy, Debug)]
+struct Control {
+    names: u32,
+    gone: bool,
+}
+
+#[derive(Debug)]
+struct Controls {
+    slots: Vec<Control>,
+    free: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    shards: Box<[Shard]>,
+    controls: Mutex<Controls>,
+}
+
+/// All that is expected, by all workers.
+#[derive(Clone, Debug)]
+pub struct Expectations(Arc<Inner>);
+
+impl Default for Expectations {
+    fn default() -> Self {
+        Expectations::new()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics while it holds a lock; and if it did, what is locked would still be consistent.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Expectations {
+    /// Takes all memory now: about 2 MiB.
+    #[must_use]
+    pub fn new() -> Expectations {
+        let shard = || Shard { len: AtomicU32::new(0), list: Mutex::new(Vec::with_capacity(EACH)) };
+        let controls = Controls { slots: Vec::with_capacity(CONTROLS), free: Vec::with_capacity(CONTROLS) };
+        Expectations(Arc::new(Inner {
+            shards: (0..SHARDS).map(|_| shard()).collect(),
+            controls: Mutex::new(controls),
+        }))
+    }
+
+    fn shard_of(&self, caddr: u128) -> &Shard {
+        let bits = (caddr >> 64) as u64 ^ caddr as u64;
+        let place = bits.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 58;
+        &self.0.shards[place as usize % SHARDS]
+    }
+
+    /// Announces a data connection. Returns what had to go for it: the same one, announced before, or the oldest of a
+    /// full shard.
+    pub(crate) fn expect(&self, expected: Expected) -> Option<Expected> {
+        let shard = self.shard_of(expected.caddr);
+        let mut list = lock(&shard.list);
+        let same = list.iter().position(|one| one.is_same(&expected));
+        let gone = match same {
+            Some(at) => Some(list.remove(at)),
+            None if list.len() == EACH => Some(list.remove(0)),
+            None => None,
+        };
+        list.push(expected);
+        shard.len.store(list.len() as u32, Relaxed);
+        gone
+    }
+
+    /// May a packet of these two ends be expected? Without a lock.
+    #[inline]
+    pub(crate) fn may_know(&self, src: u128, dst: u128) -> bool {
+        self.shard_of(src).len.load(Relaxed) > 0 || self.shard_of(dst).len.load(Relaxed) > 0
+    }
+
+    /// Takes out what this packet begins.
+    pub(crate) fn take(&self, family: Family, tuple: &Tuple<u128>) -> Option<(Expected, Direction)> {
+        [tuple.src, tuple.dst].into_iter().find_map(|client| {
+            let shard = self.shard_of(client);
+            let mut list = lock(&shard.list);
+            let (at, direction) = list
+                .iter()
+                .enumerate()
+                .rev()
+                .find_map(|(at, one)| one.matches(family, tuple).map(|direction| (at, direction)))?;
+            let expected = list.remove(at);
+            shard.len.store(list.len() as u32, Relaxed);
+            Some((expected, direction))
+        })
+    }
+
+    /// Gives up what did not come in time, telling `gone` of each.
+    pub(crate) fn expire(&self, shard: usize, now: Tick, mut gone: impl FnMut(Expected)) {
+        let shard = &self.0.shards[shard % SHARDS];
+        if shard.len.load(Relaxed) == 0 {
+            return;
+        }
+        let mut list = lock(&shard.list);
+        list.retain(|expected| {
+            let lives = expected.remaining_ms(now) > 0;
+            if !lives {
+                gone(*expected);
+            }
+            lives
+        });
+        shard.len.store(list.len() as u32, Relaxed);
+    }
+
+    /// Tells of all that is expected of one shard.
+    pub(crate) fn each(&self, shard: usize, mut each: impl FnMut(&Expected)) {
+        lock(&self.0.shards[shard % SHARDS].list).iter().for_each(&mut each);
+    }
+
+    /// A place for a control connection. `None` if there is none left.
+    pub(crate) fn begin_control(&self) -> Option<ControlId> {
+        let mut controls = lock(&self.0.controls);
+        let new = Control { names: 0, gone: false };
+        if let Some(slot) = controls.free.pop() {
+            controls.slots[slot as usize] = new;
+            return Some(ControlId(slot));
+        }
+        if controls.slots.len() == CONTROLS {
+            return None;
+        }
+        controls.slots.push(new);
+        Some(ControlId(controls.slots.len() as u32 - 1))
+    }
+
+    /// A data connection, expected or there, names its control connection.
+    pub(crate) fn join(&self, id: ControlId) {
+        if let Some(control) = lock(&self.0.controls).slots.get_mut(id.0 as usize) {
+            control.names += 1;
+        }
+    }
+
+    /// It is gone.
+    pub(crate) fn leave(&self, id: ControlId) {
+        self.change(id, |control| control.names = control.names.saturating_sub(1));
+    }
+
+    /// The control connection itself is gone. Its place stays taken until nobody names it.
+    pub(crate) fn end_control(&self, id: ControlId) {
+        self.change(id, |control| control.gone = true);
+    }
+
+    fn change(&self, id: ControlId, change: impl FnOnce(&mut Control)) {
+        let mut controls = lock(&self.0.controls);
+        let Some(control) = controls.slots.get_mut(id.0 as usize) else { return };
+        change(control);
+        if control.gone && control.names == 0 {
+            controls.free.push(id.0);
+        }
+    }
+
+    /// Does this control connection have data connections?
+    pub(crate) fn is_named(&self, id: ControlId) -> bool {
+        lock(&self.0.controls).slots.get(id.0 as usize).is_some_and(|control| control.names > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expected(caddr: u128, cport: u16, vport: u16) -> Expected {
+        Expected {
+            family: Family::V4,
+            caddr,
+            cport,
+            vaddr: 100,
+            vport,
+            daddr: 11,
+            dport: vport,
+            server: ServerId(0),
+            fwmark: 0,
+            control: None,
+            timeout_ms: 120_000,
+            since: Tick(1000),
+        }
+    }
+
+    fn tuple(src: u128, sport: u16, dst: u128, dport: u16) -> Tuple<u128> {
+        Tuple { src, dst, sport, dport, protocol: protocol::TCP }
+    }
+
+    #[test]
+    fn what_is_expected_is_taken_once() {
+        let all = Expectations::new();
+        assert!(!all.may_know(9, 100));
+        assert_eq!(all.expect(expected(9, 0, 50_000)), None);
+        assert_eq!(all.expect(expected(9, 40_960, 20)), None);
+        assert!(all.may_know(9, 100) && all.may_know(11, 9));
+        let take = |tuple| all.take(Family::V4, &tuple).map(|(one, direction)| (one.vport, direction));
+        assert_eq!(take(tuple(9, 1234, 100, 50_001)), None);
+        assert_eq!(all.take(Family::V6, &tuple(9, 1234, 100, 50_000)), None);
+        assert_eq!(take(tuple(11, 50_000, 9, 0)), None, "no client port, no reply");
+        assert_eq!(take(tuple(9, 1234, 100, 50_000)), Some((50_000, Direction::Request)));
+        assert_eq!(take(tuple(9, 1234, 100, 50_000)), None);
+        assert_eq!(take(tuple(11, 20, 9, 40_960)), Some((20, Direction::Reply)));
+        assert!(!all.may_know(9, 9));
+    }
+
+    #[test]
+    fn announcements_are_bounded_renewed_and_expire() {
+        let all = Expectations::new();
+        let first = expected(9, 0, 1);
+        all.expect(first);
+        for dport in 2..=EACH as u16 {
+            assert_eq!(all.expect(expected(9, 0, dport)), None);
+        }
+        let again = Expected { since: Tick(9000), ..first };
+        assert_eq!(all.expect(again), Some(first), "renewed");
+        assert_eq!(all.expect(expected(9, 0, 60_000)).map(|gone| gone.vport), Some(2), "the oldest");
+        let mut gone = 0;
+        for shard in 0..SHARDS {
+            all.expire(shard, Tick(121_000), |_| gone += 1);
+        }
+        assert_eq!(gone, EACH - 1);
+        assert_eq!(all.take(Family::V4, &tuple(9, 5, 100, 1)).map(|(one, _)| one), Some(again));
+    }
+
+    #[test]
+    fn a_place_is_free_when_nobody_names_it() {
+        let all = Expectations::new();
+        let (one, other) = (all.begin_control().unwrap(), all.begin_control().unwrap());
+        assert_eq!(ControlId::of_word(other.word()), Some(other));
+        assert_eq!((ControlId::of_word(crate::conn::NIL), ControlId::of_word(77)), (None, None));
+        all.join(one);
+        assert!(all.is_named(one) && !all.is_named(other));
+        all.end_control(one);
+        assert_ne!(all.begin_control(), Some(one));
+        all.leave(one);
+        assert_eq!(all.begin_control(), Some(one));
+        for _ in 3..CONTROLS {
+            assert!(all.begin_control().is_some());
+        }
+        assert_eq!(all.begin_control(), None);
+    }
+}
