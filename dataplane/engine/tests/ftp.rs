@@ -128,14 +128,13 @@ fn passive_data_connections_reach_the_server() {
             assert_eq!(told, format!("227 Entering Passive Mode (10,0,1,100,{high},80).\r\n"));
             let expected = format!("0 {dport} {dport}");
             assert!(session.listed().iter().any(|(ends, state, _)| *ends == expected && *state == "LISTEN"));
-            for cport in [CPORT + 1 + round] {
-                let syn = between(session.client, session.vip).tcp(cport, dport, Flags::SYN);
-                let sent = session.rig.outside(syn).sent(INSIDE);
-                assert_eq!((sent.dst, sent.dport), (ip(session.real), dport));
-                let answer = between(session.real, session.client).tcp(dport, cport, Flags::SYN_ACK);
-                let sent = session.rig.inside(answer).sent(OUTSIDE);
-                assert_eq!((sent.src, sent.sport), (ip(session.vip), dport));
-            }
+            let cport = CPORT + 1 + round;
+            let syn = between(session.client, session.vip).tcp(cport, dport, Flags::SYN);
+            let sent = session.rig.outside(syn).sent(INSIDE);
+            assert_eq!((sent.dst, sent.dport), (ip(session.real), dport));
+            let answer = between(session.real, session.client).tcp(dport, cport, Flags::SYN_ACK);
+            let sent = session.rig.inside(answer).sent(OUTSIDE);
+            assert_eq!((sent.src, sent.sport), (ip(session.vip), dport));
             // Expected once: the next client port is nobody's.
             let other = between(session.client, session.vip).tcp(50, dport, Flags::SYN);
             assert_eq!(session.rig.outside(other).verdict, Verdict::Punt(OUTSIDE));
