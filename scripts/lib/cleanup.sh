@@ -41,6 +41,19 @@ end_process() {
     return 1
 }
 
+# Ends a process group, stopped members included: SIGTERM, then SIGKILL after 2 s. Quiet when it has already gone.
+end_group() {
+    local tries
+    kill -TERM -- "-$1" 2>/dev/null || return 0
+    kill -CONT -- "-$1" 2>/dev/null
+    for ((tries = 20; tries > 0; tries--)); do
+        kill -0 -- "-$1" 2>/dev/null || return 0
+        sleep 0.1
+    done
+    kill -KILL -- "-$1" 2>/dev/null
+    return 0
+}
+
 # A zombie does not live: it holds nothing.
 process_lives() {
     local state

@@ -54,11 +54,45 @@ impl Column {
         of(flow).map(|counter| self.get(counter)).sum()
     }
 
+    /// Part of its time in which the worker had something to do.
+    fn busy_share(&self) -> f64 {
+        let busy = self.get(Counter::BusyNs);
+        part(busy, busy.wrapping_add(self.get(Counter::IdleNs)))
+    }
+
+    /// Nanoseconds of work for each packet that came.
+    fn busy_ns_per_packet(&self) -> f64 {
+        part(self.get(Counter::BusyNs), self.of(Flow::Source))
+    }
+
+    /// Part of the tables of IPv4 and IPv6 that is in use.
+    fn fill(&self) -> [f64; 2] {
+        let part_of = |used, max| part(self.get(used), self.get(max));
+        [
+            part_of(Counter::ConnectionsIpv4, Counter::ConnectionsIpv4Max),
+            part_of(Counter::ConnectionsIpv6, Counter::ConnectionsIpv6Max),
+        ]
+    }
+
     /// Sources minus sinks: packets under way.
     fn balance(&self) -> i64 {
         let sinks = self.of(Flow::Sink).wrapping_add(self.of(Flow::Drop));
         self.of(Flow::Source).wrapping_sub(sinks) as i64
     }
+}
+
+/// 0 of nothing is 0.
+fn part(of: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { of as f64 / whole as f64 }
+}
+
+/// The nominal clock of the processor, by which times become cycles; 1 where the system does not tell: then they are ns.
+fn clock_ghz() -> f64 {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let mhz = text
+        .lines()
+        .find_map(|line| line.strip_prefix("cpu MHz")?.split(':').nth(1)?.trim().parse::<f64>().ok());
+    mhz.map_or(1.0, |mhz| mhz / 1000.0)
 }
 
 fn of(flow: Flow) -> impl Iterator<Item = Counter> {
@@ -88,13 +122,20 @@ fn table(columns: &[Column], slow_path: Option<&Column>, out: &mut dyn Write) ->
         line(&format!("  {}", counter.name()), numbers(&|column| column.get(counter).into()))?;
     }
     line("under way", numbers(&|column| column.balance().into()))?;
-    for counter in of(Flow::Note) {
+    for counter in of(Flow::Note).chain(of(Flow::Gauge)) {
         line(counter.name(), numbers(&|column| column.get(counter).into()))?;
     }
-    Ok(())
+    let ghz = clock_ghz();
+    let one_place =
+        |value: &dyn Fn(&Column) -> f64| all.iter().map(|column| format!("{:.1}", value(column))).collect();
+    line("busy, % of the time", one_place(&|column| 100.0 * column.busy_share()))?;
+    line("cycles per packet", one_place(&|column| ghz * column.busy_ns_per_packet()))?;
+    line("IPv4 table, % full", one_place(&|column| 100.0 * column.fill()[0]))?;
+    line("IPv6 table, % full", one_place(&|column| 100.0 * column.fill()[1]))
 }
 
 fn as_json(columns: &[Column], slow_path: Option<&Column>, out: &mut dyn Write) -> io::Result<()> {
+    let ghz = clock_ghz();
     let object = |column: &Column| {
         let mut object: Map<String, Value> = Counter::ALL
             .iter()
@@ -102,6 +143,10 @@ fn as_json(columns: &[Column], slow_path: Option<&Column>, out: &mut dyn Write) 
             .collect();
         object.insert("dropped".to_owned(), column.of(Flow::Drop).into());
         object.insert("under_way".to_owned(), column.balance().into());
+        object.insert("busy_share".to_owned(), column.busy_share().into());
+        object.insert("cycles_per_packet".to_owned(), (ghz * column.busy_ns_per_packet()).into());
+        object.insert("fill_ipv4".to_owned(), column.fill()[0].into());
+        object.insert("fill_ipv6".to_owned(), column.fill()[1].into());
         Value::Object(object)
     };
     let workers: Vec<_> = columns.iter().map(object).collect();

@@ -16,6 +16,8 @@ pub enum Flow {
     Drop,
     /// Not a place of packets.
     Note,
+    /// Not a place of packets, and not a sum either: how things are now.
+    Gauge,
 }
 
 macro_rules! counters {
@@ -87,6 +89,18 @@ counters! {
     Answered "answered" Note "packets turned into an ICMP error and sent back";
     Bursts "bursts" Note "bursts that held packets";
     Polls "polls" Note "rounds of the poll loop";
+    BurstsOf1 "bursts_of_1" Note "bursts of 1 packet";
+    BurstsOf2 "bursts_of_2_to_3" Note "bursts of 2 or 3 packets";
+    BurstsOf4 "bursts_of_4_to_7" Note "bursts of 4 to 7 packets";
+    BurstsOf8 "bursts_of_8_to_15" Note "bursts of 8 to 15 packets";
+    BurstsOf16 "bursts_of_16_to_31" Note "bursts of 16 to 31 packets";
+    BurstsOf32 "bursts_of_32" Note "full bursts: more may have been waiting";
+    BusyNs "busy_ns" Note "nanoseconds in rounds that found something to do";
+    IdleNs "idle_ns" Note "nanoseconds in rounds that found nothing, and asleep";
+    ConnectionsIpv4 "connections_ipv4" Gauge "IPv4 connections in the table";
+    ConnectionsIpv6 "connections_ipv6" Gauge "IPv6 connections in the table";
+    ConnectionsIpv4Max "connections_ipv4_max" Gauge "IPv4 connections for which the table has room";
+    ConnectionsIpv6Max "connections_ipv6_max" Gauge "IPv6 connections for which the table has room";
 }
 
 /// Number of counters.
@@ -111,6 +125,12 @@ impl WorkerCounters {
         bump(&self.cells[counter as usize], by);
     }
 
+    /// States how much there is of what a gauge tells. Only the owning worker may call it.
+    #[inline]
+    pub fn set(&self, gauge: Counter, value: u64) {
+        self.cells[gauge as usize].store(value, Relaxed);
+    }
+
     /// Reads a counter.
     #[must_use]
     pub fn get(&self, counter: Counter) -> u64 {
@@ -125,7 +145,7 @@ impl WorkerCounters {
             match counter.flow() {
                 Flow::Source => sum.wrapping_add(value),
                 Flow::Sink | Flow::Drop => sum.wrapping_sub(value),
-                Flow::Note => sum,
+                Flow::Note | Flow::Gauge => sum,
             }
         })
     }

@@ -217,6 +217,13 @@ impl Engine {
         self.v4.len() + self.v6.len()
     }
 
+    /// Connections in the table of IPv4 or of IPv6.
+    #[inline]
+    #[must_use]
+    pub fn connections_of(&self, family: u8) -> u32 {
+        if family == 4 { self.v4.len() } else { self.v6.len() }
+    }
+
     /// The tables, for listings.
     pub(crate) fn conn_tables(&self) -> (&ConnTable<u32>, &ConnTable<u128>) {
         (&self.v4, &self.v6)

@@ -14,6 +14,7 @@ mod install;
 mod mailbox;
 mod mesh;
 mod phase;
+mod profile;
 mod report;
 mod setup;
 mod slow_path;

@@ -4,6 +4,7 @@ use crate::idle::Rest;
 use crate::mailbox::Mailbox;
 use crate::mesh::{Parcel, SlowParcel};
 use crate::phase::{Phase, SharedPhase};
+use crate::profile::{Profile, count_burst};
 use rtrb::{Consumer, Producer};
 use shunt_dpdk::{Burst, Mbuf, Mempool, RxQueue, TxQueue};
 use shunt_engine::counters::{Counter, WorkerCounters};
@@ -26,6 +27,7 @@ pub(crate) struct Worker {
     pub(crate) pool: Mempool,
     pub(crate) mailbox: Mailbox,
     pub(crate) rest: Rest,
+    pub(crate) profile: Profile,
     pub(crate) phase: Arc<SharedPhase>,
     /// When tick 0 was.
     pub(crate) epoch: Instant,
@@ -68,7 +70,9 @@ impl Worker {
 
     /// Everything that is there now, once; from NIC ports only if they are open. Returns whether there was anything.
     fn round(&mut self, open: bool) -> bool {
-        let now = Tick(self.epoch.elapsed().as_millis() as u64);
+        let elapsed = self.epoch.elapsed();
+        self.profile.round_begins(elapsed.as_nanos() as u64, &self.exits.counters);
+        let now = Tick(elapsed.as_millis() as u64);
         // The quiescent point: from here on this round uses one snapshot, and older ones may go.
         let tables: &Tables = self.reader.observe();
         let mut pass = Pass { engine: &mut self.engine, exits: &mut self.exits, tables, now };
@@ -85,8 +89,9 @@ impl Worker {
         self.exits.flush();
         self.engine.expire(tables, now);
         let served = self.mailbox.serve(&mut self.engine, tables, now);
-        self.exits.counters.add(Counter::Polls, 1);
-        frames > 0 || served
+        let busy = frames > 0 || served;
+        self.profile.round_did(busy, &self.engine, &self.exits.counters);
+        busy
     }
 }
 
@@ -106,7 +111,7 @@ impl Pass<'_> {
         let received = queue.burst(&mut burst);
         if received > 0 {
             self.exits.counters.add(Counter::Received, received as u64);
-            self.exits.counters.add(Counter::Bursts, 1);
+            count_burst(received, &self.exits.counters);
             self.process(&mut burst, Origin::Wire);
         }
         received

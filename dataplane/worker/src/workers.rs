@@ -6,13 +6,14 @@ use crate::install::Installer;
 use crate::mailbox::Mailbox;
 use crate::mesh::{SlowEnds, WorkerEnds, mesh};
 use crate::phase::{Phase, SharedPhase};
+use crate::profile::Profile;
 use crate::report::NicPortReport;
 use crate::setup::{self, OpenPort, Queues, Setup};
 use crate::slow_path::{SlowPath, WantNeighbour};
 use crate::worker::{Exits, TxExit, Worker};
 use shunt_dpdk::{Burst, DpdkError, Eal, LcoreThread, Mempool, NicPortStats, RssKey, spawn_pinned};
 use shunt_engine::board::Boards;
-use shunt_engine::counters::WorkerCounters;
+use shunt_engine::counters::{Counter, WorkerCounters};
 use shunt_engine::owner::Owner;
 use shunt_engine::persist::Templates;
 use shunt_engine::tables::{NicPortInfo, Tables};
@@ -297,6 +298,9 @@ impl Start {
         ends: WorkerEnds,
         pool: Mempool,
     ) -> Worker {
+        let counters = &self.counters[index];
+        counters.set(Counter::ConnectionsIpv4Max, u64::from(config.max_ipv4));
+        counters.set(Counter::ConnectionsIpv6Max, u64::from(config.max_ipv6));
         let engine = Engine::new(EngineConfig {
             worker: index as u8,
             workers: config.cores.len() as u8,
@@ -334,6 +338,7 @@ impl Start {
             reader: self.readers.remove(0),
             mailbox: self.mailboxes[index].clone(),
             rest: Rest::new(config.idle),
+            profile: Profile::default(),
             phase: self.phase.clone(),
             epoch: self.epoch,
         }
