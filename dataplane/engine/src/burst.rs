@@ -11,8 +11,8 @@ use crate::tick::Tick;
 use crate::verdict::Verdict;
 use shunt_wire::{Frame, NicPortId};
 
-/// Packets between two stages: enough for memory to answer.
-const AHEAD: usize = 10;
+/// Packets that go from stage to stage together: enough for memory to answer meanwhile.
+const GROUP: usize = 8;
 
 /// The way that a packet goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,6 +154,15 @@ impl Stages {
     }
 }
 
+/// The group that began so many packets before `first`.
+#[inline]
+fn group(first: usize, before: usize, count: usize) -> std::ops::Range<usize> {
+    match first.checked_sub(before) {
+        Some(first) => first..count.min(first + GROUP),
+        None => 0..0,
+    }
+}
+
 fn road_of(kind: Kind) -> Road {
     match kind {
         Kind::Flow | Kind::Follower | Kind::Error { .. } => Road::General,
@@ -182,23 +191,21 @@ impl Engine {
         }
         let steers =
             self.steer_first && origin == Origin::Wire || self.core.workers > 1 && origin == Origin::Twin;
-        // A step of the loop takes three packets one stage further each, so that the processor computes on one while
-        // memory works for the others.
-        for step in 0..count + 2 * AHEAD {
-            if step < count {
-                let frame = &mut frames[step];
-                self.stages.read(step, tables, origin, frame);
+        // A step of the loop takes three groups one stage further each, so that the processor computes on one group
+        // while memory works for the others.
+        for first in (0..count + 2 * GROUP).step_by(GROUP) {
+            for place in first..count.min(first + GROUP) {
+                let frame = &mut frames[place];
+                self.stages.read(place, tables, origin, frame);
                 if steers {
-                    self.stages.steer(step, &self.core, tables, frame.nic_port());
+                    self.stages.steer(place, &self.core, tables, frame.nic_port());
                 }
-                self.stages.ask_bucket(step, &self.v4, &self.v6);
+                self.stages.ask_bucket(place, &self.v4, &self.v6);
             }
-            if let Some(place) = step.checked_sub(AHEAD)
-                && place < count
-            {
+            for place in group(first, GROUP, count) {
                 self.stages.ask_connection(place, &self.v4, &self.v6);
             }
-            if let Some(place) = step.checked_sub(2 * AHEAD) {
+            for place in group(first, 2 * GROUP, count) {
                 verdicts[place] = self.decide(place, tables, now, origin, &mut frames[place]);
             }
         }
