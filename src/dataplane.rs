@@ -6,7 +6,7 @@ use shunt_control::mirror::MirrorPort;
 use shunt_dpdk::{EalConfig, NicPortConfig};
 use shunt_engine::board::Boards;
 use shunt_engine::counters::WorkerCounters;
-use shunt_engine::tables::Tables;
+use shunt_engine::tables::{SyncRules, Tables};
 use shunt_engine::{ConnectionInfo, InstallFrom, Tally};
 use shunt_worker::{NicPortSpec, Workers, WorkersConfig};
 use std::fmt::Write;
@@ -107,6 +107,10 @@ impl Dataplane for WorkersDataplane {
 
     fn install(&self, connections: &mut dyn Iterator<Item = ConnectionInfo>, from: InstallFrom) -> Tally {
         self.0.install(connections, from)
+    }
+
+    fn announcements(&self, rules: &SyncRules, each: &mut dyn FnMut(ConnectionInfo)) {
+        self.0.announcements(rules, each);
     }
 
     fn slow_path_counters(&self) -> Option<WorkerCounters> {

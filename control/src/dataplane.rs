@@ -2,7 +2,7 @@
 
 use shunt_engine::board::Boards;
 use shunt_engine::counters::WorkerCounters;
-use shunt_engine::tables::Tables;
+use shunt_engine::tables::{SyncRules, Tables};
 use shunt_engine::{ConnectionInfo, InstallFrom, Tally};
 use std::time::Duration;
 
@@ -34,6 +34,9 @@ pub trait Dataplane: Send + Sync {
     /// Makes the workers take over connections and templates that a peer or a state file tells of, each at the worker
     /// that owns its packets, and returns once they have. Templates must come before the connections that they control.
     fn install(&self, connections: &mut dyn Iterator<Item = ConnectionInfo>, from: InstallFrom) -> Tally;
+    /// Takes what the workers have to tell a synchronisation master since the last call, as `rules` want it. They tell
+    /// nothing unless the snapshot in force says that a master runs.
+    fn announcements(&self, rules: &SyncRules, each: &mut dyn FnMut(ConnectionInfo));
     /// Counters of the slow path, which carries packets between workers and kernel twins and keeps a balance of its own.
     fn slow_path_counters(&self) -> Option<WorkerCounters> {
         None
@@ -93,5 +96,7 @@ pub(crate) mod tests {
             all.extend(connections);
             Tally { created: (all.len() - before) as u32, ..Tally::default() }
         }
+
+        fn announcements(&self, _: &SyncRules, _: &mut dyn FnMut(ConnectionInfo)) {}
     }
 }

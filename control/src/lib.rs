@@ -12,3 +12,4 @@ pub mod notify;
 pub mod protocol;
 pub mod runtime;
 pub mod server;
+pub mod sync;

@@ -1,13 +1,14 @@
 //! Control as a whole: director, mirror, statistics, socket. `src/main.rs` starts it over a data plane and stops it.
 
 use crate::commands::DirectorCommands;
-use crate::config::{Config, Ipvs};
+use crate::config::{Config, Ipvs, SyncDaemon};
 use crate::dataplane::Dataplane;
 use crate::director::{Director, Limits, MarkError, SettingError, StaticResolver};
 use crate::ipvsadm::SystemNames;
 use crate::log::Log;
 use crate::mirror::{Mirror, MirrorPort, NeighbourRequests, StaticWays};
 use crate::server::{Patience, Server, SocketError, SocketLock};
+use crate::sync::{KernelHost, Role};
 use shunt_engine::Tick;
 use shunt_engine::tables::NicPortInfo;
 use std::io;
@@ -31,6 +32,16 @@ pub enum StartError {
     /// The kernel does not tell its routes.
     #[error("cannot mirror the kernel's routes and neighbours: {0}; it needs CAP_NET_ADMIN")]
     Mirror(io::Error),
+    /// A daemon of `[[sync_daemon]]`.
+    #[error("[[sync_daemon]] {role:?} on {interface}: {why}")]
+    SyncDaemon {
+        /// What it does.
+        role: Role,
+        /// Its interface.
+        interface: String,
+        /// Why it does not start.
+        why: String,
+    },
     /// The control socket.
     #[error(transparent)]
     Socket(#[from] SocketError),
@@ -94,6 +105,7 @@ impl Runtime {
         // The mirror publishes the first snapshot, which also opens the NIC ports.
         let mirror = Mirror::start(nic_ports, StaticWays::of(config), director.clone(), requests);
         let mirror = mirror.map_err(StartError::Mirror)?;
+        start_daemons(&mut lock(&director), &config.sync_daemon)?;
         let ticker = Ticker::start(director.clone()).map_err(StartError::Thread)?;
         let commands = DirectorCommands::new(director.clone(), Box::new(SystemNames::new()), version);
         let group = config.control.group.as_deref();
@@ -153,8 +165,25 @@ fn apply_ipvs(director: &mut Director, new: &Ipvs, old: &Ipvs) -> Result<(), Set
     );
     for ((name, value), (_, old)) in new.sysctls().into_iter().zip(old.sysctls()) {
         if value != old {
-            director.set_sysctl(name, &value.to_string())?;
+            director.set_sysctl(name, &value)?;
         }
+    }
+    Ok(())
+}
+
+/// Starts the daemons of the configuration. The kernel's interfaces, twins among them, are there by now.
+fn start_daemons(director: &mut Director, daemons: &[SyncDaemon]) -> Result<(), StartError> {
+    director.set_daemon_host(Arc::new(KernelHost));
+    for daemon in daemons {
+        let started = director.start_daemon(daemon.role, &daemon.options());
+        started.map_err(|refusal| StartError::SyncDaemon {
+            role: daemon.role,
+            interface: daemon.interface.clone(),
+            why: refusal.explained(),
+        })?;
+    }
+    if let Err(lagging) = director.publish() {
+        tracing::warn!(%lagging, "synchronisation begins late");
     }
     Ok(())
 }

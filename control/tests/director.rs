@@ -355,7 +355,7 @@ fn sysctls() {
     let tables = published(&rig);
     let settings = tables.settings();
     assert_eq!((settings.drop_packet, settings.expire_nodest_conn, settings.lblc_expiration), (3, true, 60));
-    assert!(director.sysctls().contains(&("drop_packet", 3)));
+    assert!(director.sysctls().contains(&("drop_packet", "3".to_owned())));
 }
 
 /// The first picks of a fresh worker for this service.

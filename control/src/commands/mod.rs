@@ -4,6 +4,7 @@
 
 mod marks;
 mod settings;
+mod sync;
 mod workers;
 
 use crate::director::Director;
@@ -58,6 +59,12 @@ const SUB_COMMANDS: &[SubCommand] = &[
         run: DirectorCommands::ports,
     },
     SubCommand { name: "set", arguments: "NAME VALUE", help: "change a setting", run: settings::set },
+    SubCommand {
+        name: "sync",
+        arguments: "[--json]",
+        help: "the synchronisation daemons, and what they have done",
+        run: sync::show,
+    },
     SubCommand {
         name: "version",
         arguments: "",

@@ -2,6 +2,7 @@
 
 use super::error::Problem;
 use super::{Config, Device, Idle, LocalAddress, NIC_PORTS_MAX, NextHop, NicPort, WORKERS_MAX};
+use crate::sync::{SyncSettings, Unacceptable};
 use std::collections::HashSet;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -54,6 +55,7 @@ impl Config {
         self.check_control()?;
         self.check_sizes()?;
         self.check_ipvs()?;
+        self.check_sync_daemons()?;
         ensure((1..=NIC_PORTS_MAX).contains(&self.nic_port.len()), "nic_port", || {
             format!("{} NIC ports: write 1 to {NIC_PORTS_MAX} sections [[nic_port]]", self.nic_port.len())
         })?;
@@ -171,6 +173,42 @@ impl Config {
             ("ipvs.lblcr_expiration", ipvs.lblcr_expiration),
         ] {
             range(name, number, 0..=i32::MAX as u32)?;
+        }
+        for (name, value) in ipvs.sysctls() {
+            if let Some(Err(Unacceptable { wanted, .. })) = SyncSettings::default().set(name, &value) {
+                let complaint = format!("{value} is no value: {wanted}");
+                return Err(Problem::new(format!("ipvs.{name}"), complaint));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_sync_daemons(&self) -> Checked {
+        let mut roles = Vec::new();
+        for (index, daemon) in self.sync_daemon.iter().enumerate() {
+            let path = |key: &str| format!("sync_daemon.{index}.{key}");
+            ensure(!roles.contains(&daemon.role), path("role"), || {
+                "there is one already: a director has one master and one backup at most".to_owned()
+            })?;
+            roles.push(daemon.role);
+            let name = &daemon.interface;
+            ensure(!name.is_empty() && name.len() <= INTERFACE_NAME_LEN_MAX, path("interface"), || {
+                format!("`{name}' is no interface name (1 to {INTERFACE_NAME_LEN_MAX} characters)")
+            })?;
+            if let Some(group) = daemon.group {
+                ensure(group.is_multicast(), path("group"), || {
+                    format!("{group} is no multicast group: write 224.0.0.81, for example")
+                })?;
+            }
+            if let Some(maxlen) = daemon.maxlen {
+                range(&path("maxlen"), maxlen, 1..=65_507)?;
+            }
+            if let Some(l4_port) = daemon.l4_port {
+                range(&path("l4_port"), l4_port, 1..=u16::MAX)?;
+            }
+            if let Some(ttl) = daemon.ttl {
+                range(&path("ttl"), ttl, 1..=u8::MAX)?;
+            }
         }
         Ok(())
     }

@@ -1,13 +1,38 @@
 //! `[ipvs]`: what the kernel keeps as sysctls `net.ipv4.vs.*`, under the same names (spec `connections.md` §14), and the
 //! timeouts of `ipvsadm --set`.
 
+use crate::sync::SyncSettings;
 use serde::{Deserialize, Serialize};
 use shunt_engine::tables::Settings;
+
+/// A value as the kernel's file shows it.
+trait AsSysctl {
+    fn as_sysctl(&self) -> String;
+}
+
+impl AsSysctl for u8 {
+    fn as_sysctl(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl AsSysctl for u32 {
+    fn as_sysctl(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl AsSysctl for [u32; 2] {
+    fn as_sysctl(&self) -> String {
+        format!("{} {}", self[0], self[1])
+    }
+}
 
 macro_rules! ipvs {
     (
         timeouts { $($(#[$tdoc:meta])* $timeout:ident: $field:ident,)* }
         sysctls { $($(#[$doc:meta])* $name:ident: $kind:ident,)* }
+        sync { $($(#[$sdoc:meta])* $sync:ident: $skind:ty = $default:expr,)* }
     ) => {
         /// `[ipvs]`. Re-read on SIGHUP: what the file changed since it was last read is set, everything else stays as
         /// operators set it meanwhile.
@@ -16,14 +41,17 @@ macro_rules! ipvs {
         pub struct Ipvs {
             $($(#[$tdoc])* pub $timeout: u32,)*
             $($(#[$doc])* pub $name: $kind,)*
+            $($(#[$sdoc])* pub $sync: $skind,)*
         }
 
         impl Default for Ipvs {
             fn default() -> Self {
                 let settings = Settings::default();
+                let sync = SyncSettings::default();
                 Ipvs {
                     $($timeout: settings.$field,)*
                     $($name: settings.$name,)*
+                    $($sync: { let default: fn(SyncSettings) -> $skind = $default; default(sync) },)*
                 }
             }
         }
@@ -31,8 +59,13 @@ macro_rules! ipvs {
         impl Ipvs {
             /// Names and values of the sysctls, as [`crate::director::Director::set_sysctl`] takes them.
             #[must_use]
-            pub fn sysctls(&self) -> Vec<(&'static str, u32)> {
-                vec![$((stringify!($name), u32::from(self.$name)),)*]
+            pub fn sysctls(&self) -> Vec<(&'static str, String)> {
+                let mut all = vec![
+                    $((stringify!($name), u32::from(self.$name).to_string()),)*
+                    $((stringify!($sync), self.$sync.as_sysctl()),)*
+                ];
+                all.sort_unstable();
+                all
             }
         }
     };
@@ -84,5 +117,23 @@ ipvs! {
         sloppy_sctp: bool,
         /// TCP connections may begin with any packet.
         sloppy_tcp: bool,
+    }
+    sync {
+        /// Synchronisation of persistent services: templates only.
+        sync_persist_mode: u32 = |sync| u32::from(sync.rules.persist_mode),
+        /// Sockets of each daemon, on consecutive ports: a power of two.
+        sync_ports: u32 = |sync| sync.ports,
+        /// Messages that wait for a socket, at most.
+        sync_qlen_max: u32 = |sync| sync.qlen_max,
+        /// Seconds between announcements of a connection; 0 = by packets alone.
+        sync_refresh_period: u32 = |sync| sync.rules.refresh_period_s,
+        /// Repetitions within a refresh period (0..=3).
+        sync_retries: u8 = |sync| sync.rules.retries,
+        /// Bytes of a daemon's socket buffers; 0 = the system's.
+        sync_sock_size: u32 = |sync| sync.sock_size,
+        /// Which packet of how many is announced.
+        sync_threshold: [u32; 2] = |sync| [sync.rules.threshold, sync.rules.period],
+        /// Version of the messages (0, 1).
+        sync_version: u8 = |sync| sync.rules.version,
     }
 }

@@ -18,7 +18,7 @@ pub use mac::Mac;
 pub use nic_port::{Device, NicPort, Twin};
 pub use reload::ReloadDiff;
 pub use sections::{
-    Connections, Control, Eal, Idle, Limits, LocalAddress, Log, LogLevel, NIC_PORTS_MAX, NextHop,
+    Connections, Control, Eal, Idle, Limits, LocalAddress, Log, LogLevel, NIC_PORTS_MAX, NextHop, SyncDaemon,
     WORKERS_MAX, Workers,
 };
 
@@ -58,6 +58,9 @@ pub struct Config {
     /// Settings that the kernel keeps as sysctls.
     #[serde(default)]
     pub ipvs: Ipvs,
+    /// Synchronisation daemons that start with shuntd.
+    #[serde(default)]
+    pub sync_daemon: Vec<SyncDaemon>,
     /// What is logged.
     #[serde(default)]
     pub log: Log,

@@ -1,6 +1,7 @@
 //! The small sections of the configuration.
 
 use super::Mac;
+use crate::sync::{DaemonOptions, Role};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -133,6 +134,44 @@ pub struct LocalAddress {
     pub address: IpAddr,
     /// Name of the NIC port whose packets use it as source (ICMP errors, tunnel headers).
     pub nic_port: String,
+}
+
+/// `[[sync_daemon]]`: a synchronisation daemon that starts with shuntd, as `ipvsadm --start-daemon` would start it. Needs
+/// a restart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SyncDaemon {
+    /// What it does.
+    pub role: Role,
+    /// Name of the kernel's interface: a twin, or any other.
+    pub interface: String,
+    /// Only daemons with the same number listen to each other; 0 of a backup = to all.
+    #[serde(default)]
+    pub syncid: u8,
+    /// Bytes of a message; left out = what fits into the interface's packets.
+    pub maxlen: Option<u16>,
+    /// Multicast group; left out = 224.0.0.81.
+    pub group: Option<IpAddr>,
+    /// First UDP port; left out = 8848.
+    pub l4_port: Option<u16>,
+    /// TTL or hop limit of messages; left out = 1.
+    pub ttl: Option<u8>,
+}
+
+impl SyncDaemon {
+    /// As the director wants it.
+    #[must_use]
+    pub fn options(&self) -> DaemonOptions {
+        let SyncDaemon { role: _, interface, syncid, maxlen, group, l4_port, ttl } = self;
+        DaemonOptions {
+            interface: interface.clone(),
+            syncid: *syncid,
+            maxlen: *maxlen,
+            group: *group,
+            l4_port: *l4_port,
+            ttl: *ttl,
+        }
+    }
 }
 
 /// How much is logged.

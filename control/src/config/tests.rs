@@ -128,7 +128,13 @@ fn values_that_make_no_sense_are_refused() {
         ("[limits]\nservices = 0", "f.toml:8: limits.services: 0 is out of range"),
         ("[ipvs]\ndrop_entry = 4", "f.toml:8: ipvs.drop_entry: 4 is out of range: write 0 to 3"),
         ("[ipvs]\ntimeout_udp = 0", "f.toml:8: ipvs.timeout_udp: 0 is out of range"),
-        ("[ipvs]\nsync_ports = 1", "f.toml:8: unknown field `sync_ports`"),
+        ("[ipvs]\nsync_ports = 3", "f.toml:8: ipvs.sync_ports: 3 is no value: a whole number from 1"),
+        ("[ipvs]\nsync_threshold = [5, 2]", "f.toml:8: ipvs.sync_threshold: 5 2 is no value: two whole"),
+        ("[[sync_daemon]]\nrole = \"slave\"\ninterface = \"a\"", "f.toml:8: unknown variant `slave`"),
+        (
+            "[[sync_daemon]]\nrole = \"master\"\ninterface = \"a\"\ngroup = \"192.0.2.1\"",
+            "f.toml:11: sync_daemon[1].group: 192.0.2.1 is no multicast",
+        ),
         ("[log]\nlevel = \"loud\"", "f.toml:8: unknown variant `loud`, expected one of `error`"),
         (
             "[[nic_port]]\nname = \"eth\"\ndevice = \"net_tap1\"",

@@ -16,6 +16,7 @@ mod service;
 mod settings;
 mod snapshot;
 mod statistics;
+mod sync;
 mod trash;
 
 pub use mark::{L4Ports, Mark, MarkError, Protocol};
@@ -29,6 +30,7 @@ pub use snapshot::{ConnectionCounts, Snapshot};
 pub use statistics::{Counters, Statistics};
 
 use crate::dataplane::{Dataplane, Lagging};
+use crate::sync::{Daemons, NoHost};
 use server::ServerRecord;
 use service::{ServiceRecord, ServiceStatistics};
 use shunt_engine::Tick;
@@ -76,6 +78,8 @@ pub struct Director {
     marks: Vec<Mark>,
     /// Names of the NIC ports, by id.
     nic_port_names: Vec<String>,
+    /// Synchronisation with other directors.
+    daemons: Daemons,
     /// The working copy differs from what workers see.
     unpublished: bool,
     /// Publications so far.
@@ -118,6 +122,7 @@ impl Director {
             run_estimation: true,
             marks: Vec::new(),
             nic_port_names: Vec::new(),
+            daemons: Daemons::new(Arc::new(NoHost)),
             unpublished: true,
             publications: 0,
             in_force: 0,

@@ -13,6 +13,8 @@ pub enum Errno {
     Eexist,
     /// A value, or the kind of an address, is not acceptable.
     Einval,
+    /// No such interface.
+    Enodev,
     /// Lower threshold above the upper one, or a negative weight.
     Erange,
 }
@@ -31,9 +33,28 @@ pub enum Refusal {
         "no room for another real server: the limit is {0} (limits.servers), deleted ones with living connections included"
     )]
     ServersFull(usize),
+    /// What the system said when a daemon was to be started.
+    #[error("{0}")]
+    System(String),
     /// IPVS can do it, shunt cannot.
     #[error("{0} is not supported yet")]
     NotSupported(&'static str),
+}
+
+impl Refusal {
+    /// In plain words, where there is no command that the kernel's number would be explained by.
+    #[must_use]
+    pub fn explained(&self) -> String {
+        match self {
+            Refusal::Errno(Errno::Enodev) => "no such interface".to_owned(),
+            Refusal::Errno(Errno::Eexist) => "there is one already".to_owned(),
+            Refusal::Errno(Errno::Einval) => {
+                "the group is no multicast address, or a server has another family than its service"
+                    .to_owned()
+            }
+            other => other.to_string(),
+        }
+    }
 }
 
 impl From<Errno> for Refusal {

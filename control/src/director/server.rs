@@ -46,11 +46,7 @@ impl ServerOptions {
         if self.upper_threshold > i32::MAX as u32 || bad_tunnel {
             return Err(Errno::Einval);
         }
-        let family = match service {
-            ServiceKey::Address { vaddr, .. } => Family::of(vaddr),
-            ServiceKey::Fwmark { family, .. } => *family,
-        };
-        if Family::of(&self.daddr) != family && self.method != ForwardingMethod::Tunnel {
+        if Family::of(&self.daddr) != service.family() && self.method != ForwardingMethod::Tunnel {
             return Err(Errno::Einval);
         }
         Ok(())
@@ -88,6 +84,7 @@ impl Director {
     pub fn add_server(&mut self, key: &ServiceKey, options: &ServerOptions) -> Result<(), Refusal> {
         let record = self.services.get(key).ok_or(Errno::Esrch)?;
         let (service, born) = (record.service.id, record.born);
+        self.check_family(key, options)?;
         options.check(key)?;
         if self.live.contains_key(&(service, options.daddr, options.dport)) {
             return Err(Errno::Eexist.into());
@@ -119,6 +116,7 @@ impl Director {
     /// ESRCH if there is no such service; ERANGE and EINVAL as [`Director::add_server`]; ENOENT.
     pub fn edit_server(&mut self, key: &ServiceKey, options: &ServerOptions) -> Result<(), Refusal> {
         let service = self.services.get(key).ok_or(Errno::Esrch)?.service.id;
+        self.check_family(key, options)?;
         options.check(key)?;
         let id = *self.live.get(&(service, options.daddr, options.dport)).ok_or(Errno::Enoent)?;
         let candidate = self.put_server(id, service, options);
@@ -144,6 +142,12 @@ impl Director {
         }
         self.touch(key);
         Ok(())
+    }
+
+    /// Synchronisation cannot say that a server has another family than its service.
+    fn check_family(&self, key: &ServiceKey, options: &ServerOptions) -> Result<(), Errno> {
+        let mixed = key.family() != Family::of(&options.daddr);
+        if mixed && self.runs_daemon() { Err(Errno::Einval) } else { Ok(()) }
     }
 
     /// Makes a server unavailable and puts it into the trash. Its service's list is the caller's business.

@@ -2,6 +2,7 @@
 //! §14).
 
 use super::{Director, Errno, Refusal};
+use crate::sync::Unacceptable;
 use shunt_engine::tables::Settings;
 
 /// A setting could not be changed.
@@ -29,6 +30,16 @@ pub enum SettingError {
         min: u32,
         /// The largest value.
         max: u32,
+    },
+    /// A value that synchronisation cannot have.
+    #[error("`{value}' is no value for `{name}': {wanted}")]
+    Sync {
+        /// Its name.
+        name: &'static str,
+        /// What was given.
+        value: String,
+        /// What would be a value.
+        wanted: String,
     },
 }
 
@@ -105,22 +116,12 @@ const ENTRIES: &[Entry] = entries! {
 /// Estimation is control's own business.
 const RUN_ESTIMATION: &str = "run_estimation";
 
-const SYNC: &str = "connection synchronisation is not supported yet";
-
 /// What IPVS has beside [`ENTRIES`], and why it is not here.
 const NOT_APPLICABLE: &[(&str, &str)] = &[
     ("amemthresh", "memory is taken at start, so free memory says nothing about overload"),
     ("conntrack", "packets do not pass the kernel's connection tracking"),
     ("debug_level", "the log level stands in the configuration file"),
     ("snat_reroute", "replies always follow the routes of the mirror"),
-    ("sync_persist_mode", SYNC),
-    ("sync_ports", SYNC),
-    ("sync_qlen_max", SYNC),
-    ("sync_refresh_period", SYNC),
-    ("sync_retries", SYNC),
-    ("sync_sock_size", SYNC),
-    ("sync_threshold", SYNC),
-    ("sync_version", SYNC),
 ];
 
 fn parse(name: &'static str, value: &str, max: u32) -> Result<u32, SettingError> {
@@ -163,6 +164,16 @@ impl Director {
             self.unpublished = true;
             return Ok(());
         }
+        let mut sync = self.sync_settings();
+        if let Some(set) = sync.set(name, value) {
+            set.map_err(|Unacceptable { name, wanted }| SettingError::Sync {
+                name,
+                value: value.to_owned(),
+                wanted,
+            })?;
+            self.set_sync_settings(sync);
+            return Ok(());
+        }
         match NOT_APPLICABLE.iter().find(|(have, _)| *have == name) {
             Some((name, why)) => Err(SettingError::NotApplicable { name, why }),
             None => Err(SettingError::Unknown(name.to_owned())),
@@ -170,10 +181,12 @@ impl Director {
     }
 
     /// All settings and their values, by name.
-    pub fn sysctls(&self) -> Vec<(&'static str, u32)> {
+    pub fn sysctls(&self) -> Vec<(&'static str, String)> {
         let settings = self.tables.settings();
-        let mut all: Vec<_> = ENTRIES.iter().map(|entry| (entry.name, (entry.get)(settings))).collect();
-        all.push((RUN_ESTIMATION, u32::from(self.run_estimation)));
+        let mut all: Vec<_> =
+            ENTRIES.iter().map(|entry| (entry.name, (entry.get)(settings).to_string())).collect();
+        all.push((RUN_ESTIMATION, u32::from(self.run_estimation).to_string()));
+        all.extend(self.sync_settings().list());
         all.sort_unstable();
         all
     }

@@ -255,8 +255,8 @@ impl Request {
             Verb::Save => Command::Save { numeric: given.has(Slot::Numeric) },
             Verb::Flush => Command::Flush,
             Verb::Restore => Command::Restore,
-            Verb::StartDaemon => Command::StartDaemon,
-            Verb::StopDaemon => Command::StopDaemon,
+            Verb::StartDaemon => Command::StartDaemon(self.role, self.daemon),
+            Verb::StopDaemon => Command::StopDaemon(self.role),
             Verb::Help => Command::Help,
             Verb::Version => Command::Version,
         })

@@ -1,6 +1,7 @@
 //! A command line that makes sense, but was not carried out yet.
 
 use crate::director::{ServerOptions, ServiceOptions};
+use crate::sync::{DaemonOptions, Role};
 use shunt_engine::tables::ServiceKey;
 use std::net::IpAddr;
 
@@ -23,8 +24,8 @@ pub(super) enum Command {
     Zero(Option<ServiceKey>),
     /// TCP, TCP in FIN_WAIT, UDP: seconds; 0 keeps.
     SetTimeouts([u32; 3]),
-    StartDaemon,
-    StopDaemon,
+    StartDaemon(Role, DaemonOptions),
+    StopDaemon(Role),
     Help,
     Version,
 }
@@ -79,8 +80,8 @@ impl Command {
             | Command::DeleteServer(..)
             | Command::Zero(_)
             | Command::SetTimeouts(_)
-            | Command::StartDaemon
-            | Command::StopDaemon => true,
+            | Command::StartDaemon(..)
+            | Command::StopDaemon(_) => true,
         }
     }
 }

@@ -6,7 +6,7 @@
 use super::command::{Command, List};
 use super::failure::{Failure, Operation};
 use super::options::Verb;
-use super::render::{Page, write_connections, write_rules};
+use super::render::{Page, write_connections, write_daemons, write_rules};
 use super::{Access, Names, restore};
 use crate::director::{Director, Errno, Refusal};
 use std::io::{self, BufRead, BufWriter, Write};
@@ -115,8 +115,10 @@ impl Session<'_> {
                     (settings.timeout_tcp_s, settings.timeout_tcp_fin_s, settings.timeout_udp_s);
                 self.listed(|out| writeln!(out, "Timeout (tcp tcpfin udp): {tcp} {fin} {udp}"))
             }
-            // None can be started, so none runs.
-            List::Daemons => Ok(()),
+            List::Daemons => {
+                let daemons = lock(self.director).daemons();
+                self.listed(|out| write_daemons(&daemons, out))
+            }
             List::Services(one, columns) => {
                 let snapshot = lock(self.director).snapshot();
                 if one.is_some_and(|key| snapshot.service(&key).is_none()) {
@@ -174,8 +176,10 @@ fn apply(director: &mut Director, change: Command) -> (Operation, Result<(), Ref
         Command::SetTimeouts([tcp_s, tcp_fin_s, udp_s]) => {
             (Operation::Other, director.set_timeouts(tcp_s, tcp_fin_s, udp_s))
         }
-        Command::StartDaemon => (Operation::Other, Err(Refusal::NotSupported("connection synchronisation"))),
-        Command::StopDaemon => (Operation::StopDaemon, Err(Errno::Esrch.into())),
+        Command::StartDaemon(role, options) => {
+            (Operation::StartDaemon, director.start_daemon(role, &options))
+        }
+        Command::StopDaemon(role) => (Operation::StopDaemon, director.stop_daemon(role)),
         Command::Flush => {
             director.flush();
             (Operation::Other, Ok(()))

@@ -23,6 +23,7 @@ pub(super) enum Operation {
     AddServer,
     /// Edit or delete.
     Server,
+    StartDaemon,
     StopDaemon,
     Other,
 }
@@ -70,6 +71,7 @@ fn text_of(operation: Operation, errno: Errno) -> &'static str {
         (Operation::AddServer | Operation::Server, Errno::Esrch) => "Service not defined",
         (Operation::AddServer, Errno::Eexist) => "Destination already exists",
         (Operation::Server, Errno::Enoent) => "No such destination",
+        (Operation::StartDaemon, Errno::Eexist) => "Daemon has already run",
         (Operation::StopDaemon, Errno::Esrch) => "No daemon is running",
         (_, Errno::Eperm) => "Permission denied (you must be root)",
         (_, Errno::Einval) => "Invalid operation.  Possibly wrong module version, address not unicast, ...",
@@ -77,6 +79,7 @@ fn text_of(operation: Operation, errno: Errno) -> &'static str {
         (_, Errno::Enoent) => "No such file or directory",
         (_, Errno::Esrch) => "No such process",
         (_, Errno::Eexist) => "File exists",
+        (_, Errno::Enodev) => "No such device",
         (_, Errno::Erange) => "Numerical result out of range",
     }
 }

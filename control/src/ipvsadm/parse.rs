@@ -7,6 +7,7 @@ use super::failure::Failure;
 use super::options::{Given, SLOTS, Slot, TABLE, Verb, Word};
 use super::popt::Words;
 use super::values;
+use crate::sync::{DaemonOptions, Role};
 use shunt_engine::tables::{Family, ForwardingMethod, ServiceFlags};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -66,6 +67,9 @@ pub(super) struct Request {
     pub(super) given: Given,
     pub(super) service: ServicePart,
     pub(super) server: ServerPart,
+    /// Of `--start-daemon` and `--stop-daemon`.
+    pub(super) role: Role,
+    pub(super) daemon: DaemonOptions,
     /// The three values of `--set`.
     pub(super) timeouts_s: [u32; 3],
 }
@@ -106,6 +110,8 @@ impl Request {
                 tunnel: TunnelType::Ipip,
                 tunnel_port: 0,
             },
+            role: Role::Master,
+            daemon: DaemonOptions::default(),
             timeouts_s: [0; 3],
         }
     }
@@ -120,8 +126,10 @@ impl Request {
         let Ok(Some((Word::Verb(verb), role))) = words.next() else {
             return Err(Failure::try_help(program));
         };
-        check_role(verb, role)?;
         let mut request = Request::new(verb);
+        if let Some(role) = read_role(verb, role)? {
+            request.role = role;
+        }
         if matches!(verb, Verb::Help | Verb::Version) {
             return Ok(request);
         }
@@ -248,15 +256,18 @@ impl Request {
                 let l4_port = number(1, 65_535, "illegal tunnel port specified")?;
                 self.server.tunnel_port = l4_port as u16;
             }
-            // Synchronisation cannot be started yet, so these are checked and not kept.
-            Slot::Syncid => drop(number(0, 255, "illegal syncid specified")?),
-            Slot::McastPort => drop(number(1, 65_535, "illegal mcast-port specified")?),
-            Slot::McastTtl => drop(number(1, 255, "illegal mcast-ttl specified")?),
-            Slot::SyncMaxlen => drop(number(1, 65_507, "illegal sync-maxlen specified")?),
-            Slot::McastGroup => check_group(text)?,
+            Slot::McastInterface => self.daemon.interface = text.to_owned(),
+            Slot::Syncid => self.daemon.syncid = number(0, 255, "illegal syncid specified")? as u8,
+            Slot::McastPort => {
+                self.daemon.l4_port = Some(number(1, 65_535, "illegal mcast-port specified")? as u16);
+            }
+            Slot::McastTtl => self.daemon.ttl = Some(number(1, 255, "illegal mcast-ttl specified")? as u8),
+            Slot::SyncMaxlen => {
+                self.daemon.maxlen = Some(number(1, 65_507, "illegal sync-maxlen specified")? as u16);
+            }
+            Slot::McastGroup => self.daemon.group = Some(group(text)?),
             // These say all they have to say by being given.
-            Slot::McastInterface
-            | Slot::Numeric
+            Slot::Numeric
             | Slot::Connection
             | Slot::Timeout
             | Slot::Daemon
@@ -344,14 +355,15 @@ impl Request {
 }
 
 /// The argument of `--start-daemon` and `--stop-daemon`.
-fn check_role(verb: Verb, role: Option<&str>) -> Result<(), Failure> {
+fn read_role(verb: Verb, role: Option<&str>) -> Result<Option<Role>, Failure> {
     let text = match verb {
         Verb::StartDaemon => "illegal start-daemon parameter specified",
         Verb::StopDaemon => "illegal start_daemon specified",
-        _ => return Ok(()),
+        _ => return Ok(None),
     };
     match role {
-        Some("master" | "backup") => Ok(()),
+        Some("master") => Ok(Some(Role::Master)),
+        Some("backup") => Ok(Some(Role::Backup)),
         _ => Err(Failure::words(text)),
     }
 }
@@ -362,11 +374,13 @@ fn timeout(text: &str, min: u32) -> Result<u32, Failure> {
 }
 
 /// `--mcast-group`
-fn check_group(text: &str) -> Result<(), Failure> {
-    let (family, is_group) = if text.contains(':') {
-        ("IPv6", text.parse::<Ipv6Addr>().is_ok_and(|address| address.is_multicast()))
+fn group(text: &str) -> Result<IpAddr, Failure> {
+    let (family, address) = if text.contains(':') {
+        ("IPv6", text.parse::<Ipv6Addr>().ok().map(IpAddr::V6))
     } else {
-        ("IPv4", text.parse::<Ipv4Addr>().is_ok_and(|address| address.is_multicast()))
+        ("IPv4", text.parse::<Ipv4Addr>().ok().map(IpAddr::V4))
     };
-    if is_group { Ok(()) } else { Err(Failure::words(format!("invalid {family} mcast-group `{text}'"))) }
+    address
+        .filter(IpAddr::is_multicast)
+        .ok_or_else(|| Failure::words(format!("invalid {family} mcast-group `{text}'")))
 }

@@ -6,12 +6,14 @@
 //!
 //! It mirrors the main table (and `local` routes), first hop of multipath routes. Policy rules are not mirrored.
 
+mod interface;
 mod kernel;
 mod netlink;
 mod prefixes;
 mod solicitor;
 mod view;
 
+pub use interface::Interface;
 pub use solicitor::NeighbourRequests;
 
 use crate::config::Config;

@@ -115,6 +115,14 @@ impl Netlink {
         Ok(topology)
     }
 
+    /// Asks for all links and addresses.
+    pub fn interfaces(&mut self) -> io::Result<Topology> {
+        let links = RouteNetlinkMessage::GetLink(LinkMessage::default());
+        let addresses = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+        let topology = self.dump(links, Topology::default(), |topology, message| topology.learn(message))?;
+        self.dump(addresses, topology, |topology, message| topology.learn(message))
+    }
+
     /// Asks for all neighbours.
     pub fn neighbours(&mut self) -> io::Result<Neighbours> {
         let question = RouteNetlinkMessage::GetNeighbour(NeighbourMessage::default());

@@ -3,11 +3,12 @@
 #![allow(dead_code, reason = "each test program uses a part of this")]
 
 use shunt_control::dataplane::{Dataplane, Lagging};
-use shunt_control::director::{Director, Limits, StaticResolver};
+use shunt_control::director::{Director, Errno, Limits, Refusal, StaticResolver};
 use shunt_control::ipvsadm::{self, Access, Names, Services};
+use shunt_control::sync::{DaemonHost, DaemonParts, Running};
 use shunt_engine::board::Boards;
 use shunt_engine::counters::WorkerCounters;
-use shunt_engine::tables::Tables;
+use shunt_engine::tables::{SyncRules, Tables};
 use shunt_engine::{ConnectionInfo, InstallFrom, Tally};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex};
@@ -48,6 +49,28 @@ impl Dataplane for FakeDataplane {
         let before = entries.len();
         entries.extend(connections);
         Tally { created: (entries.len() - before) as u32, ..Tally::default() }
+    }
+    fn announcements(&self, _: &SyncRules, _: &mut dyn FnMut(ConnectionInfo)) {}
+}
+
+/// The interfaces of the recordings, and daemons that do nothing.
+pub struct FakeHost;
+
+struct Idle;
+
+impl Running for Idle {}
+
+impl DaemonHost for FakeHost {
+    fn mtu(&self, interface: &str) -> Result<u32, Refusal> {
+        match interface {
+            "eth0" | "eth1" => Ok(1500),
+            "lo" => Ok(65_536),
+            _ => Err(Errno::Enodev.into()),
+        }
+    }
+
+    fn start(&self, _: DaemonParts) -> Result<Box<dyn Running>, Refusal> {
+        Ok(Box::new(Idle))
     }
 }
 
@@ -103,7 +126,9 @@ impl Rig {
     pub fn new(services: usize, servers: usize) -> Rig {
         let dataplane = FakeDataplane::new(2, servers);
         let resolver = Arc::new(StaticResolver::default());
-        let director = Director::new(dataplane.clone(), resolver, Vec::new(), Limits { services, servers });
+        let mut director =
+            Director::new(dataplane.clone(), resolver, Vec::new(), Limits { services, servers });
+        director.set_daemon_host(Arc::new(FakeHost));
         Rig {
             director: Mutex::new(director),
             dataplane,

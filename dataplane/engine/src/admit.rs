@@ -229,6 +229,12 @@ impl<'a, A: Address> Pass<'a, A> {
         let conn = self.make_conn(choice, packet);
         self.count_connection(choice.server);
         binding::count_request(&self.core.boards, choice.server.id, packet.ip_len);
+        if let Some(handle) = choice.control
+            && self.core.announces
+            && self.tables.settings().sync.version != 0
+        {
+            self.announce_template(handle);
+        }
         self.release_control(choice.control.map_or(NIL, |handle| handle.0));
         let rewrite = (conn.method() == ForwardingMethod::Nat).then(|| Rewrite::request(&conn));
         self.forward_by(conn.method(), rewrite, choice.server, packet, frame)

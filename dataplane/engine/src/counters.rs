@@ -86,6 +86,8 @@ counters! {
     NewConnections "new_connections" Note "connections created";
     ExpiredConnections "expired_connections" Note "connections that timed out";
     Untracked "untracked" Note "packets forwarded without a connection, because the table was full";
+    Announced "announced" Note "words to the synchronisation master: connections, uses of templates";
+    AnnouncementLost "announcement_lost" Note "words to the synchronisation master for which the ring was full";
     Answered "answered" Note "packets turned into an ICMP error and sent back";
     Bursts "bursts" Note "bursts that held packets";
     Polls "polls" Note "rounds of the poll loop";

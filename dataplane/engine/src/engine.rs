@@ -1,5 +1,6 @@
 //! The engine of one worker: bursts in, verdicts out.
 
+use crate::announce::{self, Outbox};
 use crate::binding;
 use crate::board::Boards;
 use crate::burst::Stages;
@@ -109,6 +110,12 @@ pub(crate) struct Core {
     pub(crate) timeouts: Timeouts,
     /// The settings that `timeouts` was made from.
     settings: Settings,
+    /// Does a synchronisation master want to be told of connections?
+    pub(crate) announces: bool,
+    /// Is the director a mere backup, which balances nothing (`backup_only`)?
+    pub(crate) stands_by: bool,
+    /// The way to the master.
+    pub(crate) outbox: Option<Outbox>,
     pub(crate) budget: Budget,
     pub(crate) drop_packet: DropPacket,
     /// Identification of IPv4 headers that this worker writes.
@@ -163,6 +170,9 @@ impl Engine {
                 owner: Owner::new(&config.owner_key, config.workers),
                 timeouts: Timeouts::new(&settings),
                 settings,
+                announces: false,
+                stands_by: false,
+                outbox: None,
                 budget: Budget::default(),
                 drop_packet: DropPacket::default(),
                 ip_id: config.seed[0] as u16,
@@ -172,6 +182,13 @@ impl Engine {
             fragments: Store::new(key),
             whole: Whole::default(),
         }
+    }
+
+    /// Gives it a way to tell a synchronisation master of connections. Without one, nothing is announced.
+    #[must_use]
+    pub fn with_outbox(mut self, outbox: Outbox) -> Engine {
+        self.core.outbox = Some(outbox);
+        self
     }
 
     /// Removes connections that are due: a bounded number, so call it once per round of the poll loop.
@@ -198,12 +215,18 @@ impl Engine {
             // About once a second.
             self.core.schedulers.housekeep(tables, now);
         }
-        let core = &self.core;
+        let core = &mut self.core;
         let is_orphan = |id| {
             tables.settings().expire_nodest_conn && tables.server(id).is_some_and(|server| !server.available)
         };
-        let gone = |server| binding::count_template(&core.boards, server, -1);
-        core.templates.expire(self.template_shard, now, is_orphan, gone);
+        let Core { boards, templates, outbox, counters, announces, .. } = core;
+        let gone = |server| binding::count_template(boards, server, -1);
+        let outlived = |handle| {
+            if *announces {
+                announce::template(outbox, counters, handle, true);
+            }
+        };
+        templates.expire(self.template_shard, now, is_orphan, gone, outlived);
         core.expectations.expire(self.template_shard, now, |expected| core.disappoint(tables, &expected));
         self.template_shard += usize::from(core.workers);
         if self.template_shard >= Templates::shards() {
@@ -257,6 +280,8 @@ impl Core {
     pub(crate) fn observe(&mut self, settings: &Settings) {
         if self.settings != *settings {
             self.timeouts = Timeouts::new(settings);
+            self.announces = settings.sync.master && self.outbox.is_some();
+            self.stands_by = settings.backup_only && settings.sync.backup;
             self.settings = settings.clone();
         }
     }

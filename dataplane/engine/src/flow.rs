@@ -53,6 +53,7 @@ impl<'a, A: Address> Pass<'a, A> {
             return self.relay_error(index, direction, quoted, packet, frame);
         }
         match direction {
+            Direction::Request if self.core.stands_by => Verdict::Punt(frame.nic_port()),
             Direction::Request => self.request(index, packet, frame),
             Direction::Reply => self.reply(index, packet, frame),
         }
@@ -84,6 +85,7 @@ impl<'a, A: Address> Pass<'a, A> {
                 self.admit_expected(packet, frame)
             }
             _ if self.origin.is_kernel() => Verdict::Transmit(frame.nic_port()),
+            _ if self.core.stands_by => Verdict::Punt(frame.nic_port()),
             Kind::Flow => self.admit(packet, frame),
             Kind::Error { tunnelled: false, quoted_l3, quoted_l4 }
                 if self.tables.settings().schedule_icmp =>
@@ -125,6 +127,9 @@ impl<'a, A: Address> Pass<'a, A> {
     ) -> Verdict {
         binding::count_request(&self.core.boards, server.id, packet.ip_len);
         self.advance(index, Direction::Request, packet.signal);
+        if self.core.announces {
+            self.announce(index);
+        }
         if self.table.get(index).has(flag::HELPED)
             && let Helped::Dropped(counter) = self.help_request(index, packet, frame)
         {

@@ -3,6 +3,7 @@
 //!
 //! What is told finds its real server among the services in force; if it does not, it is kept without one.
 
+use crate::announce::Note;
 use crate::binding;
 use crate::board::step;
 use crate::conn::{Address, Conn, Direction, Index, NIL, Tuple, flag, method_of};
@@ -199,6 +200,7 @@ impl<A: Address> Pass<'_, A> {
         conn.state = info.state;
         self.core.schedulers.load_changed(conn.server);
         self.table.touch(index, timeout_ms, self.now);
+        self.table.set_note(index, Note::told(info.state, timeout_ms, self.now));
     }
 
     fn timeout_of(&self, info: &ConnectionInfo) -> u32 {
@@ -235,13 +237,17 @@ impl<A: Address> Pass<'_, A> {
         conn.state = info.state;
         conn.fwmark = info.fwmark;
         conn.in_packets = info.in_packets;
-        conn.timeout_ms = self.timeout_of(info);
+        let timeout_ms = self.timeout_of(info);
+        conn.timeout_ms = timeout_ms;
         if method == ForwardingMethod::Nat {
             nat::prepare(&mut conn);
         }
-        let idle_ms = idle_ms(info, conn.timeout_ms);
+        let idle_ms = idle_ms(info, timeout_ms);
         let index = self.table.insert(conn, self.now)?;
         self.adopt(index);
+        if from == InstallFrom::Peer {
+            self.table.set_note(index, Note::told(info.state, timeout_ms, self.now));
+        }
         if idle_ms > 0 {
             self.table.backdate(index, idle_ms, self.now);
         }

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod admit;
+mod announce;
 mod binding;
 pub mod board;
 mod burst;
@@ -34,6 +35,7 @@ mod tick;
 mod unbound;
 mod verdict;
 
+pub use announce::{Inbox, Outbox, announcements};
 pub use conn::flag;
 pub use connection_info::{ConnectionInfo, ControlKey, SequenceShift};
 pub use dump::DumpCursor;

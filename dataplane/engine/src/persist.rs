@@ -4,9 +4,11 @@
 //! shard. Only new connections of persistent services, and the end of such connections, take a lock; packets of
 //! established flows never do.
 
+use crate::announce::{Candidate, Note};
 use crate::conn::flag;
 use crate::connection_info::{ConnectionInfo, ControlKey};
-use crate::tables::{ForwardingMethod, Persistence, Server, ServerId, Service, ServiceKey};
+use crate::dump::template_info;
+use crate::tables::{ForwardingMethod, Persistence, Server, ServerId, Service, ServiceKey, SyncRules};
 use crate::tick::Tick;
 use hashbrown::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -93,6 +95,10 @@ pub(crate) struct Template {
     controls: u32,
     pub(crate) timeout_ms: u32,
     last_seen: u32,
+    /// Packets of the connections that it controls, while a synchronisation master ran.
+    in_packets: u32,
+    /// When it was last announced to a peer.
+    note: Option<Note>,
     /// Found by its key? A template whose server went away is not, and only waits for its connections.
     pub(crate) listed: bool,
 }
@@ -229,6 +235,8 @@ impl Templates {
             controls: 1,
             timeout_ms: timeout_s.saturating_mul(1000),
             last_seen: now.stamp(),
+            in_packets: 0,
+            note: None,
             listed: true,
         });
         shard.index.insert(key, slot);
@@ -265,6 +273,8 @@ impl Templates {
             controls: 0,
             timeout_ms: told.timeout_ms,
             last_seen: now.stamp().wrapping_sub(told.idle_ms),
+            in_packets: 0,
+            note: None,
             listed: true,
         });
         index.insert(told.key, slot);
@@ -287,6 +297,38 @@ impl Templates {
         shard.slots.get(slot)?.as_ref().filter(|template| template.listed).map(|template| template.key.name())
     }
 
+    /// A template that a packet used, or that has `outlived` its time, as a peer shall know it; `None` if the rules say
+    /// that it need not know now (spec `sync.md` §4).
+    pub(crate) fn announce(
+        &self,
+        handle: Handle,
+        outlived: bool,
+        rules: &SyncRules,
+        now: Tick,
+    ) -> Option<ConnectionInfo> {
+        let (shard, slot) = Templates::place(handle);
+        let mut shard = self.lock(shard);
+        let template = shard.slots.get_mut(slot)?.as_mut().filter(|template| template.listed)?;
+        if rules.version == 0 && template.key.client_net.is_ipv6() {
+            return None;
+        }
+        let packets = if outlived {
+            rules.threshold
+        } else {
+            template.in_packets = template.in_packets.wrapping_add(1);
+            template.in_packets
+        };
+        let candidate = Candidate {
+            is_template: true,
+            at_once: false,
+            state: u8::from(template.assured),
+            packets,
+            timeout_ms: template.timeout_ms,
+        };
+        template.note = Some(candidate.due(template.note, rules, now)?);
+        Some(template_info(template, now))
+    }
+
     /// A controlled connection is gone.
     pub(crate) fn leave(&self, handle: Handle) {
         self.with(handle, |template| template.controls = template.controls.saturating_sub(1));
@@ -305,15 +347,17 @@ impl Templates {
     }
 
     /// Removes what is due in one shard, and what controls nothing and has an orphan's server, telling `gone` the server
-    /// of each.
+    /// of each, and `outlived` of each whose time has run out but which still controls connections.
     pub(crate) fn expire(
         &self,
         shard: usize,
         now: Tick,
         is_orphan: impl Fn(ServerId) -> bool,
         mut gone: impl FnMut(ServerId),
+        mut outlived: impl FnMut(Handle),
     ) {
-        let mut shard = self.lock(shard % SHARDS);
+        let number = shard % SHARDS;
+        let mut shard = self.lock(number);
         let Shard { index, slots, free } = &mut *shard;
         if index.is_empty() && free.len() == slots.len() {
             return;
@@ -327,6 +371,7 @@ impl Templates {
             if template.controls > 0 {
                 template.timeout_ms = CONTROLLING_MS;
                 template.last_seen = now.stamp();
+                outlived(Templates::handle(number, slot as u32));
                 continue;
             }
             gone(template.server);

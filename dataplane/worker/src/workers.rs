@@ -16,12 +16,15 @@ use shunt_engine::board::Boards;
 use shunt_engine::counters::{Counter, WorkerCounters};
 use shunt_engine::owner::Owner;
 use shunt_engine::persist::Templates;
-use shunt_engine::tables::{NicPortInfo, Tables};
-use shunt_engine::{ConnectionInfo, Engine, EngineConfig, Expectations, InstallFrom, Tally, Tick};
+use shunt_engine::tables::{NicPortInfo, SyncRules, Tables};
+use shunt_engine::{
+    ConnectionInfo, Engine, EngineConfig, Expectations, Inbox, InstallFrom, Outbox, Tally, Tick,
+    announcements,
+};
 use shunt_publish::{Lagging, Publisher, Reader};
 use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The workers cannot start.
@@ -62,6 +65,10 @@ pub struct Workers {
     slow_counters: WorkerCounters,
     mailboxes: Vec<Mailbox>,
     owner: Owner,
+    templates: Templates,
+    /// By worker: what it tells a synchronisation master.
+    inboxes: Mutex<Vec<Inbox>>,
+    epoch: Instant,
     phase: Arc<SharedPhase>,
     threads: Vec<LcoreThread<()>>,
     /// After the threads: their queues must be gone first, then the last handle closes the port.
@@ -168,6 +175,15 @@ impl Workers {
         Installer::new(&self.mailboxes, &self.owner, from, is_over).run(connections)
     }
 
+    /// Takes what the workers have to tell a synchronisation master since the last call, as `rules` want it. Workers tell
+    /// nothing unless the snapshot in force says that a master runs.
+    pub fn announcements(&self, rules: &SyncRules, each: &mut dyn FnMut(ConnectionInfo)) {
+        let now = Tick(self.epoch.elapsed().as_millis() as u64);
+        for inbox in &mut *self.inboxes.lock().unwrap_or_else(PoisonError::into_inner) {
+            inbox.take(&self.templates, rules, now, &mut *each);
+        }
+    }
+
     /// Stops all threads, frees all frames and closes the NIC ports. The same as dropping.
     pub fn stop(self) {}
 }
@@ -242,13 +258,19 @@ impl Start {
     ) -> Result<Workers, StartError> {
         let (ends, slow_ends) = mesh(config.cores.len());
         let slow_counters = WorkerCounters::default();
+        let (outboxes, inboxes): (Vec<Outbox>, Vec<Inbox>) =
+            (0..config.cores.len()).map(|_| announcements()).unzip();
         let slow_path = self.slow_path(slow_ends, &setup, &slow_counters, want_neighbour);
         let workers: Vec<Worker> = setup
             .queues
             .into_iter()
             .zip(ends)
+            .zip(outboxes)
             .enumerate()
-            .map(|(index, (queues, ends))| self.worker(index, config, queues, ends, setup.pool.clone()))
+            .map(|(index, ((queues, ends), outbox))| {
+                let worker = self.worker(index, config, queues, ends, setup.pool.clone());
+                Worker { engine: worker.engine.with_outbox(outbox), ..worker }
+            })
             .collect();
         // From here on, dropping `running` stops what was started.
         let mut running = Workers {
@@ -258,6 +280,9 @@ impl Start {
             slow_counters,
             mailboxes: self.mailboxes,
             owner: Owner::new(&self.owner_key, config.cores.len() as u8),
+            templates: self.templates,
+            inboxes: Mutex::new(inboxes),
+            epoch: self.epoch,
             phase: self.phase,
             threads: Vec::new(),
             ports: setup.ports,

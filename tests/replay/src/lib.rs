@@ -16,6 +16,7 @@ pub mod proc_files;
 pub mod replay;
 pub mod rules;
 pub mod shell;
+mod sync;
 pub mod topology;
 
 pub use case::Case;

@@ -1,6 +1,7 @@
 //! A director without NICs: the real records, the real engine with one worker, a virtual clock, and a kernel twin.
 
 use crate::kernel::{Emitted, Kernel};
+use crate::sync::Host;
 use crate::topology::Topology;
 use shunt_control::dataplane::{Dataplane, Lagging};
 use shunt_control::director::{Director, Limits};
@@ -8,10 +9,10 @@ use shunt_engine::board::Boards;
 use shunt_engine::counters::{Counter, WorkerCounters};
 use shunt_engine::owner::KEY_LEN;
 use shunt_engine::persist::Templates;
-use shunt_engine::tables::{MarkRule, Marks, Tables};
+use shunt_engine::tables::{MarkRule, Marks, SyncRules, Tables};
 use shunt_engine::{
-    BURST, ConnectionInfo, DumpCursor, Engine, EngineConfig, Expectations, InstallFrom, Origin, Tally, Tick,
-    Verdict,
+    BURST, ConnectionInfo, DumpCursor, Engine, EngineConfig, Expectations, Inbox, InstallFrom, Origin, Tally,
+    Tick, Verdict, announcements,
 };
 use shunt_wire::{Frame, HeapFrame, NicPortId};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,6 +35,8 @@ const ESTIMATE_EVERY_MS: u64 = 2_000;
 /// What changes while packets flow.
 struct World {
     engine: Engine,
+    templates: Templates,
+    inbox: Inbox,
     tables: Tables,
     marks: Vec<MarkRule>,
     now: Tick,
@@ -82,6 +85,11 @@ impl Dataplane for Worker {
         }
         tally
     }
+
+    fn announcements(&self, rules: &SyncRules, each: &mut dyn FnMut(ConnectionInfo)) {
+        let World { inbox, templates, now, .. } = &mut *lock(&self.world);
+        inbox.take(templates, rules, *now, each);
+    }
 }
 
 /// A frame that left the machine, or the reason why one did not.
@@ -99,6 +107,7 @@ pub struct Machine {
     worker: Arc<Worker>,
     topology: Topology,
     kernel: Kernel,
+    sync: Host,
     next_estimate: u64,
 }
 
@@ -116,6 +125,8 @@ impl Machine {
         let boards = Boards::new(1, SERVERS);
         let counters = WorkerCounters::default();
         let now = Tick(START_MS);
+        let templates = Templates::new(CONNECTIONS);
+        let (outbox, inbox) = announcements();
         let engine = Engine::new(EngineConfig {
             worker: 0,
             workers: 1,
@@ -124,7 +135,7 @@ impl Machine {
             max_ipv6: CONNECTIONS,
             services_max: SERVICES,
             boards: boards.clone(),
-            templates: Templates::new(CONNECTIONS),
+            templates: templates.clone(),
             expectations: Expectations::new(),
             counters: counters.clone(),
             // A replay shall be the same each time.
@@ -136,17 +147,28 @@ impl Machine {
             ],
             owner_key: [0x5a; KEY_LEN],
             now,
-        });
+        })
+        .with_outbox(outbox);
         let nic_ports = topology.nic_port_infos();
-        let world = World { engine, tables: Tables::new(nic_ports.clone()), marks: Vec::new(), now };
+        let world = World {
+            engine,
+            templates,
+            inbox,
+            tables: Tables::new(nic_ports.clone()),
+            marks: Vec::new(),
+            now,
+        };
         let worker = Arc::new(Worker { world: Mutex::new(world), boards, counters });
         let limits = Limits { services: SERVICES as usize, servers: SERVERS };
-        let director = Director::new(worker.clone(), Arc::new(topology.clone()), nic_ports, limits);
+        let mut director = Director::new(worker.clone(), Arc::new(topology.clone()), nic_ports, limits);
+        let sync = Host::default();
+        director.set_daemon_host(Arc::new(sync.clone()));
         let machine = Machine {
             director: Mutex::new(director),
             worker,
             topology,
             kernel: Kernel::default(),
+            sync,
             next_estimate: START_MS + ESTIMATE_EVERY_MS,
         };
         machine.publish_topology();
@@ -217,6 +239,7 @@ impl Machine {
     /// Lets time pass until this many milliseconds after the start; does nothing if it is later already.
     pub fn advance_to(&mut self, until_ms: u64) -> Output {
         let until = START_MS + until_ms;
+        let mut output = Output::default();
         let mut now = lock(&self.worker.world).now.0;
         while now < until {
             now = until.min(now + TICK_MS);
@@ -225,11 +248,15 @@ impl Machine {
                 // The worker never lags.
                 let _ = lock(&self.director).tick(Tick(now));
             }
-            let World { engine, tables, now: clock, .. } = &mut *lock(&self.worker.world);
+            let mut world = lock(&self.worker.world);
+            let World { engine, tables, now: clock, .. } = &mut *world;
             *clock = Tick(now);
             engine.expire(tables, *clock);
+            drop(world);
+            for emitted in self.sync.tick(&self.topology, now - START_MS) {
+                self.inject(emitted, &mut output);
+            }
         }
-        let mut output = Output::default();
         self.release(&[], &mut output);
         output
     }
@@ -296,6 +323,7 @@ impl Machine {
                 output.sent.push(Emitted { nic_port, frame: frame.to_vec(), made });
             }
             Verdict::Punt(nic_port) => {
+                self.sync.hear(frame);
                 for emitted in self.kernel.receive(&self.topology, nic_port, frame) {
                     self.inject(emitted, output);
                 }

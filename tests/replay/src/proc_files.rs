@@ -3,8 +3,8 @@
 
 use crate::machine::Machine;
 use shunt_control::director::{Counters, Snapshot, name_of_scheduler};
-use shunt_engine::ConnectionInfo;
 use shunt_engine::tables::{Family, ForwardingMethod, Server, Service, ServiceKey};
+use shunt_engine::{ConnectionInfo, flag};
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::sync::PoisonError;
@@ -17,6 +17,7 @@ const TICKS_PER_SECOND: u32 = 100;
 pub fn render(machine: &Machine, name: &str) -> Option<String> {
     match name {
         "ip_vs_conn" => Some(connections(&machine.connections())),
+        "ip_vs_conn_sync" => Some(synchronised(&machine.connections())),
         "ip_vs" => Some(services(&snapshot(machine))),
         "ip_vs_stats" => Some(statistics(&snapshot(machine))),
         _ => None,
@@ -56,6 +57,28 @@ fn connections(entries: &[ConnectionInfo]) -> String {
         let _ = writeln!(
             text,
             "{:<3} {} {:04X} {} {:04X} {} {:04X} {:<11} {:>7}{engine}",
+            protocol_name(entry.protocol),
+            address(entry.caddr),
+            entry.cport,
+            address(entry.vaddr),
+            entry.vport,
+            address(entry.daddr),
+            entry.dport,
+            entry.state_name(),
+            entry.expires_ms / 1000,
+        );
+    }
+    text
+}
+
+/// The same, with who made the entry.
+fn synchronised(entries: &[ConnectionInfo]) -> String {
+    let mut text = String::from("Pro FromIP   FPrt ToIP     TPrt DestIP   DPrt State       Origin Expires\n");
+    for entry in entries {
+        let origin = if entry.flags & u32::from(flag::SYNC) != 0 { "SYNC" } else { "LOCAL" };
+        let _ = writeln!(
+            text,
+            "{:<3} {} {:04X} {} {:04X} {} {:04X} {:<11} {origin:<6} {:>7}",
             protocol_name(entry.protocol),
             address(entry.caddr),
             entry.cport,

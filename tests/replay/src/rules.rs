@@ -13,12 +13,15 @@
 //! 8. **Timer slack.** The kernel's long timers are up to 12.5 % late: an entry shown with 0 s left may be gone here, and
 //!    is counted by its server for that time. Ours are late by 0.13 s at most: likewise the other way round.
 //! 9. **Templates that live on in steps of 60 s**, because connections still use them, begin each step late by that slack.
-//! 10. **Commands without a counterpart** are named, not compared.
+//! 10. **Which of several synchronisation sockets** a connection is told by follows addresses in the kernel's memory:
+//!     messages to different ports are compared by the sum of their records.
+//! 11. **Commands without a counterpart** are named, not compared.
 
 use crate::case::Sent;
 use crate::describe::describe;
 use crate::ip::{self, ETHERNET_LEN, Ip, protocol};
 use crate::kernel::Emitted;
+use crate::sync;
 use crate::topology::Topology;
 use std::collections::BTreeMap;
 
@@ -42,6 +45,11 @@ pub fn header_is_new(before: &[u8], after: &[u8]) -> bool {
 /// Compares the frames of one step. `None`: they are the recorded ones.
 #[must_use]
 pub fn frames_differ(topology: &Topology, expected: &[Sent], got: &[Emitted]) -> Option<(String, String)> {
+    let want = sync::told_by_several(expected.iter().map(|sent| &sent.frame.0[..]));
+    let have = sync::told_by_several(got.iter().map(|sent| &sent.frame[..]));
+    if let (Some(want), Some(have)) = (want, have) {
+        return (want != have).then(|| (want.join(", "), have.join(", ")));
+    }
     let mut names: Vec<&str> = expected.iter().map(|sent| sent.nic_port.as_str()).collect();
     names.extend(got.iter().map(|sent| topology.name_of(sent.nic_port)));
     names.sort_unstable();

@@ -148,7 +148,9 @@ fn set(machine: &mut Machine, command: &str, name: &str, value: &str) -> Answer 
     match director.set_sysctl(name, value) {
         // The worker never lags.
         Ok(()) => Answer::done(director.publish().is_ok(), command),
-        Err(SettingError::Value { .. }) => Answer::failure(1, "sh: 1: echo: echo: I/O error\n".to_owned()),
+        Err(SettingError::Value { .. } | SettingError::Sync { .. }) => {
+            Answer::failure(1, "sh: 1: echo: echo: I/O error\n".to_owned())
+        }
         Err(error) => Answer::not_applicable(command, &error.to_string()),
     }
 }
@@ -158,7 +160,8 @@ fn cat(machine: &Machine, command: &str, file: &str) -> Answer {
         let director = machine.director().lock().unwrap_or_else(PoisonError::into_inner);
         let value = director.sysctls().into_iter().find(|(have, _)| *have == name);
         return match value {
-            Some((_, value)) => Answer::text(format!("{value}\n")),
+            // The kernel separates numbers by tabs.
+            Some((_, value)) => Answer::text(format!("{}\n", value.replace(' ', "\t"))),
             None => Answer::not_applicable(command, "no such setting here"),
         };
     }

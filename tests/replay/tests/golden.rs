@@ -11,15 +11,7 @@ const DIFFERENT: &[(&str, &str)] = &[
     ("sched-twos", "its picks are random numbers of the kernel"),
     ("sip-pe", "the SIP persistence engine is not built yet"),
     ("stats-rate", "the packets of its first 24 s are not part of the recording"),
-    ("sync-backup-bad", SYNC),
-    ("sync-backup-v0", SYNC),
-    ("sync-backup-v1", SYNC),
-    ("sync-master-v0", SYNC),
-    ("sync-master-v1", SYNC),
-    ("sync-sysctl", SYNC),
 ];
-
-const SYNC: &str = "connection synchronisation is not built yet";
 
 #[test]
 fn cases_are_as_recorded() {

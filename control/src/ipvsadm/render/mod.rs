@@ -1,6 +1,7 @@
 //! Lists, as ipvsadm prints them (spec `cli.md` §11-14). One format per file; all write straight to their output.
 
 mod connections;
+mod daemons;
 mod endpoint;
 mod number;
 mod order;
@@ -14,6 +15,7 @@ mod thresholds;
 mod tunnel;
 
 pub(super) use connections::write_connections;
+pub(super) use daemons::write_daemons;
 pub(super) use save::write_rules;
 
 use super::Names;

@@ -39,7 +39,9 @@ pub mod flag {
     /// Control connection of FTP: the helper looks at its packets. Shunt's own.
     pub const HELPED: u16 = 0x8000;
     /// Shunt's own flags: never listed, never sent.
-    pub const PRIVATE: u16 = PROVEN | HELPED;
+    pub const PRIVATE: u16 = PROVEN | HELPED | NOTED;
+    /// The note of its last announcement is its own. Shunt's own.
+    pub const NOTED: u16 = 0x0010;
 }
 
 /// The forwarding method among these flags.

@@ -17,6 +17,7 @@ pub use buckets::Probe;
 pub use entry::{Conn, Direction, Index, NIL, Tuple, flag, method_of};
 pub use hash::FlowKey;
 
+use crate::announce::Note;
 use crate::tables::{Family, ForwardingMethod};
 use crate::tick::Tick;
 use buckets::Buckets;
@@ -36,6 +37,8 @@ impl<A: Address> Timed for Conn<A> {
 #[derive(Debug)]
 pub struct ConnTable<A> {
     entries: Box<[Conn<A>]>,
+    /// By entry: when it was last announced to a peer. Zeroed memory, so it takes room only once a master runs.
+    notes: Box<[u64]>,
     buckets: Buckets,
     wheel: Wheel,
     key: FlowKey,
@@ -56,6 +59,7 @@ impl<A: Address> ConnTable<A> {
         }
         ConnTable {
             entries,
+            notes: vec![0; capacity as usize].into(),
             buckets: Buckets::new(capacity as usize * 2),
             wheel: Wheel::new(now),
             key,
@@ -144,6 +148,17 @@ impl<A: Address> ConnTable<A> {
     #[must_use]
     pub fn get_mut(&mut self, index: Index) -> &mut Conn<A> {
         &mut self.entries[index as usize]
+    }
+
+    /// When the entry was last announced to a peer; `None` if it never was.
+    pub(crate) fn note(&self, index: Index) -> Option<Note> {
+        self.get(index).has(flag::NOTED).then(|| Note::from_bits(self.notes[index as usize]))
+    }
+
+    /// Remembers that the entry was announced.
+    pub(crate) fn set_note(&mut self, index: Index, note: Note) {
+        self.notes[index as usize] = note.bits();
+        self.get_mut(index).flags |= flag::NOTED;
     }
 
     /// Puts a connection into the table, its time stamp set to `now`. `None` if the table is full.

@@ -11,7 +11,8 @@ pub use plain::{Plain, Read, family};
 use crate::binding;
 use crate::conn::{Conn, ConnTable, Direction, Index, NIL, flag};
 use crate::counters::Counter;
-use crate::engine::Core;
+use crate::engine::{Core, Origin};
+use crate::flow::Pass;
 use crate::forward::{link, nat::Rewrite, tunnel};
 use crate::state::{protocol, tcp};
 use crate::tables::{ForwardingMethod, Hop, Server, Tables};
@@ -46,6 +47,7 @@ impl<A: Read> Lane<'_, A> {
             return None;
         }
         match direction {
+            Direction::Request if self.core.stands_by => None,
             Direction::Request => self.request(plain, guess, server, frame),
             Direction::Reply => self.reply(plain, guess, server, frame),
         }
@@ -109,6 +111,15 @@ impl<A: Read> Lane<'_, A> {
         let conn = self.table.get_mut(index);
         conn.in_packets = conn.in_packets.wrapping_add(1);
         self.touch(plain, index);
+        if self.core.announces {
+            self.announce(index);
+        }
+    }
+
+    #[inline(never)]
+    fn announce(&mut self, index: Index) {
+        let Lane { table, core, tables, now } = self;
+        Pass { table, core, tables, now: *now, origin: Origin::Wire }.announce(index);
     }
 
     #[inline]

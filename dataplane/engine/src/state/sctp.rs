@@ -38,6 +38,12 @@ const CL: u8 = 13;
 pub const ESTABLISHED: u8 = ES;
 /// Closed.
 pub const CLOSED: u8 = CL;
+/// SHUTDOWN sent by the client's side.
+pub const SHUTDOWN_SENT: u8 = SS;
+/// SHUTDOWN received.
+pub const SHUTDOWN_RECEIVED: u8 = SR;
+/// SHUTDOWN acknowledged.
+pub const SHUTDOWN_ACK_SENT: u8 = SA;
 
 /// Timeouts in seconds, by state.
 pub const TIMEOUTS_S: [u32; 14] = [2, 4, 61, 61, 61, 61, 61, 61, 900, 61, 61, 61, 4, 61];

@@ -39,6 +39,8 @@ pub const TIME_WAIT: u8 = TW;
 pub const CLOSE: u8 = CL;
 /// Announced by FTP, and not seen yet.
 pub const LISTEN: u8 = LI;
+/// The client has closed, the server not yet.
+pub const CLOSE_WAIT: u8 = CW;
 
 /// Bits of the TCP flags byte (RFC 9293 §3.1).
 pub mod bits {

@@ -17,7 +17,7 @@ pub use server::{ForwardingMethod, Hop, NextHop, Server, ServerId, TunnelChecksu
 pub use service::{
     Candidate, Family, Persistence, SchedulerKind, Service, ServiceFlags, ServiceId, ServiceKey,
 };
-pub use settings::Settings;
+pub use settings::{Settings, SyncRules};
 
 use hashbrown::{HashMap, HashSet};
 use shunt_wire::MacAddr;

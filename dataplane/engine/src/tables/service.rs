@@ -50,6 +50,17 @@ pub enum ServiceKey {
     },
 }
 
+impl ServiceKey {
+    /// The family of its packets.
+    #[must_use]
+    pub const fn family(&self) -> Family {
+        match self {
+            ServiceKey::Address { vaddr, .. } => Family::of(vaddr),
+            ServiceKey::Fwmark { family, .. } => *family,
+        }
+    }
+}
+
 /// The scheduling algorithms (spec `scheduling.md` §0).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]

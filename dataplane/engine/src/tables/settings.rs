@@ -27,6 +27,8 @@ pub struct Settings {
     pub backup_only: bool,
     /// TCP port of the control connections that the FTP helper looks at, host order; 0: none.
     pub ftp_port: u32,
+    /// What a synchronisation master announces.
+    pub sync: SyncRules,
     /// Seconds.
     pub lblc_expiration: u32,
     /// Seconds.
@@ -55,8 +57,45 @@ impl Default for Settings {
             ignore_tunneled: false,
             backup_only: false,
             ftp_port: 21,
+            sync: SyncRules::default(),
             lblc_expiration: 86_400,
             lblcr_expiration: 86_400,
+        }
+    }
+}
+
+/// When connections are announced to peers (spec `sync.md` §4): the sysctls `sync_*` that the packet path obeys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SyncRules {
+    /// Does a master run here?
+    pub master: bool,
+    /// Does a backup run here?
+    pub backup: bool,
+    /// Version of the messages, 0 or 1.
+    pub version: u8,
+    /// `sync_threshold`: which packet of each period is announced.
+    pub threshold: u32,
+    /// The second number of `sync_threshold`: packets; 0 = once.
+    pub period: u32,
+    /// Seconds; 0 = off.
+    pub refresh_period_s: u32,
+    /// Repetitions within a refresh period, 0..=3.
+    pub retries: u8,
+    /// Of persistent services, announce templates only.
+    pub persist_mode: bool,
+}
+
+impl Default for SyncRules {
+    fn default() -> Self {
+        SyncRules {
+            master: false,
+            backup: false,
+            version: 1,
+            threshold: 3,
+            period: 50,
+            refresh_period_s: 0,
+            retries: 0,
+            persist_mode: false,
         }
     }
 }

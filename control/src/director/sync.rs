@@ -1,0 +1,77 @@
+//! Synchronisation daemons: which run, and the settings that they and the workers obey (spec `sync.md`).
+
+use super::{Director, Errno, Refusal};
+use crate::sync::{DaemonConfig, DaemonHost, DaemonOptions, Role, SyncCounters, SyncSettings};
+use shunt_engine::tables::{Family, ServiceId};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+impl Director {
+    /// Tells where daemons run. Without it, there is no interface that they could use.
+    pub fn set_daemon_host(&mut self, host: Arc<dyn DaemonHost>) {
+        self.daemons.set_host(host);
+    }
+
+    /// Starts a daemon. Needs a [`Director::publish`], by which workers begin to tell the master of connections.
+    ///
+    /// # Errors
+    /// As the kernel answers: EINVAL (no multicast group; a server of another family than its service), ENODEV, EEXIST,
+    /// or what it says to sockets.
+    pub fn start_daemon(&mut self, role: Role, options: &DaemonOptions) -> Result<(), Refusal> {
+        if self.has_mixed_families() {
+            return Err(Errno::Einval.into());
+        }
+        self.daemons.start(role, options, self.dataplane.clone())?;
+        self.sync_changed();
+        Ok(())
+    }
+
+    /// Stops a daemon; returns when it has stopped. Needs a [`Director::publish`].
+    ///
+    /// # Errors
+    /// ESRCH if it does not run.
+    pub fn stop_daemon(&mut self, role: Role) -> Result<(), Refusal> {
+        self.daemons.stop(role)?;
+        self.sync_changed();
+        Ok(())
+    }
+
+    /// The daemons that run, the master first.
+    #[must_use]
+    pub fn daemons(&self) -> Vec<DaemonConfig> {
+        self.daemons.list()
+    }
+
+    /// What the daemons have done.
+    #[must_use]
+    pub fn sync_counters(&self) -> Arc<SyncCounters> {
+        self.daemons.counters().clone()
+    }
+
+    pub(super) fn runs_daemon(&self) -> bool {
+        self.daemons.any()
+    }
+
+    pub(super) fn sync_settings(&self) -> SyncSettings {
+        self.daemons.settings()
+    }
+
+    pub(super) fn set_sync_settings(&mut self, settings: SyncSettings) {
+        self.daemons.set_settings(settings);
+        self.sync_changed();
+    }
+
+    fn sync_changed(&mut self) {
+        self.tables.settings_mut().sync = self.daemons.settings().rules;
+        self.unpublished = true;
+    }
+
+    /// Has a tunnel's server another family than its service? Messages cannot say that.
+    fn has_mixed_families(&self) -> bool {
+        let families: HashMap<ServiceId, Family> =
+            self.services.values().map(|record| (record.service.id, record.service.key.family())).collect();
+        self.live
+            .keys()
+            .any(|(service, daddr, _)| families.get(service).is_some_and(|have| *have != Family::of(daddr)))
+    }
+}

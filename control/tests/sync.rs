@@ -1,0 +1,354 @@
+//! The wire format of synchronisation, against datagrams of a Linux kernel, against a decoder that shares no code with
+//! shunt's, and against whatever else may arrive.
+
+use bolero::TypeGenerator;
+use shunt_control::sync::{Batches, Draft, Refused, SyncSettings, Version, decode};
+use shunt_engine::tables::{Family, ServerId};
+use shunt_engine::{ConnectionInfo, SequenceShift, Tick};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+const SYNC: u32 = 0x20;
+
+/// Datagrams of a kernel's master, one in a line.
+fn recorded(text: &str) -> Vec<Vec<u8>> {
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    text.lines().map(|line| line.as_bytes().chunks(2).map(byte).collect()).collect()
+}
+
+const V1: &str = include_str!("../testdata/sync/v1.txt");
+const V0: &str = include_str!("../testdata/sync/v0.txt");
+const SYSCTL: &str = include_str!("../testdata/sync/sysctl.txt");
+
+fn connection(version: Version, cport: u16) -> ConnectionInfo {
+    let timeout_ms = if version == Version::V1 { 900_000 } else { 0 };
+    ConnectionInfo {
+        protocol: 6,
+        family: Family::V4,
+        caddr: Ipv4Addr::new(192, 168, 0, 2).into(),
+        cport,
+        vaddr: Ipv4Addr::new(10, 0, 0, 1).into(),
+        vport: 80,
+        daddr: Ipv4Addr::new(10, 1, 0, 1).into(),
+        dport: 8080,
+        state: 1,
+        timeout_ms,
+        expires_ms: timeout_ms.into(),
+        flags: SYNC,
+        fwmark: 0,
+        in_packets: 0,
+        server: ServerId::NONE,
+        control: None,
+        sequence: None,
+        pe_data: None,
+    }
+}
+
+/// What a master has: the flag of entries that peers told of is set by the receiver.
+fn own(mut info: ConnectionInfo) -> ConnectionInfo {
+    info.flags &= !SYNC;
+    info
+}
+
+fn datagram(version: Version, syncid: u8, all: &[ConnectionInfo]) -> Vec<u8> {
+    let mut draft = Draft::new(version, syncid, 65_507);
+    all.iter().for_each(|info| assert!(draft.push(info)));
+    draft.finish()
+}
+
+#[test]
+fn the_examples_of_the_format() {
+    let v1 = "0007002c01010000\
+              000600240000000000 01c35000501f90\
+              0000000000000384c0a800020a0000010a010001";
+    let v0 = "0107001c0006c35000501f90c0a800020a0000010a01000100000001";
+    for (version, text) in [(Version::V1, v1), (Version::V0, v0)] {
+        let bytes = recorded(&text.replace(' ', "")).remove(0);
+        let info = connection(version, 50_000);
+        assert_eq!(datagram(version, 7, &[own(info.clone())]), bytes);
+        assert_eq!(decode(&bytes, 7).unwrap().connections, [info]);
+    }
+}
+
+#[test]
+fn what_a_kernel_sent_is_understood_and_said_again() {
+    let mut records = 0;
+    for bytes in recorded(V1).into_iter().chain(recorded(V0)).chain(recorded(SYSCTL)) {
+        let received = decode(&bytes, bytes[1]).unwrap();
+        assert!(!received.broken && received.unusable == 0);
+        let version = if bytes[0] == 0 { Version::V1 } else { Version::V0 };
+        let count = if version == Version::V1 { bytes[4] } else { bytes[0] };
+        assert_eq!(received.connections.len(), usize::from(count));
+        records += received.connections.len();
+        let own: Vec<_> = received.connections.into_iter().map(own).collect();
+        assert_eq!(datagram(version, bytes[1], &own), bytes);
+        assert_eq!(decode(&bytes, bytes[1].wrapping_add(1)), Err(Refused::SyncId));
+        assert!(decode(&bytes, 0).is_ok(), "syncid 0 takes all");
+    }
+    assert!(records > 30, "{records}");
+}
+
+/// Random connections and templates, as a table might hold them.
+#[derive(Clone, Copy, Debug, TypeGenerator)]
+struct Made {
+    v6: bool,
+    template: bool,
+    protocol: u8,
+    flags: u16,
+    state: u8,
+    cport: u16,
+    vport: u16,
+    dport: u16,
+    fwmark: u32,
+    timeout_s: u16,
+    addresses: [u128; 3],
+    shifts: [u32; 6],
+    engine: u8,
+}
+
+impl Made {
+    fn info(&self, version: Version) -> ConnectionInfo {
+        let v6 = self.v6 && version == Version::V1;
+        let address = |bits: u128| -> IpAddr {
+            if v6 { Ipv6Addr::from_bits(bits).into() } else { Ipv4Addr::from_bits(bits as u32).into() }
+        };
+        let (protocol, states) = [(6, 11), (17, 1), (132, 14)][usize::from(self.protocol) % 3];
+        let kind = if self.template { 0x1000 } else { 0 };
+        let flags = u32::from(self.flags) & 0x0787 | kind | SYNC;
+        let [a, b, c, d, e, f] = self.shifts;
+        let shift = |init_seq, delta, previous_delta| SequenceShift { init_seq, delta, previous_delta };
+        let timeout_ms = if version == Version::V1 { u32::from(self.timeout_s) * 1000 } else { 0 };
+        let engine = self.template && version == Version::V1 && self.engine > 0;
+        ConnectionInfo {
+            protocol,
+            family: if v6 { Family::V6 } else { Family::V4 },
+            caddr: address(self.addresses[0]),
+            cport: self.cport,
+            vaddr: address(self.addresses[1]),
+            vport: self.vport,
+            daddr: address(self.addresses[2]),
+            dport: self.dport,
+            state: self.state % if self.template { 2 } else { states },
+            timeout_ms,
+            expires_ms: timeout_ms.into(),
+            flags,
+            fwmark: if version == Version::V1 { self.fwmark } else { 0 },
+            in_packets: 0,
+            server: ServerId::NONE,
+            control: None,
+            sequence: (flags & 0x0600 != 0).then(|| [shift(a, b, c), shift(d, e, f)]),
+            pe_data: engine.then(|| "x".repeat(self.engine.into())),
+        }
+    }
+}
+
+/// A second reader of version 1, written from the format alone: text of each record.
+fn read_independently(bytes: &[u8]) -> Vec<String> {
+    let be = |at: usize, len: usize| {
+        bytes[at..at + len].iter().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte))
+    };
+    assert_eq!((bytes[0], bytes[5], be(6, 2)), (0, 1, 0));
+    assert_eq!(be(2, 2) as usize, bytes.len());
+    let (mut at, mut all) = (8, Vec::new());
+    for _ in 0..bytes[4] {
+        while at % 4 != 0 {
+            assert_eq!(bytes[at], 0, "padding");
+            at += 1;
+        }
+        let len = be(at + 2, 2) as usize;
+        let width = if bytes[at] == 1 { 16 } else { 4 };
+        let hex = |from: usize, len: usize| -> String {
+            bytes[from..from + len].iter().map(|byte| format!("{byte:02x}")).collect()
+        };
+        let mut text = format!(
+            "{} {:x} {} {}:{}:{} {} {}",
+            bytes[at + 1],
+            be(at + 4, 4),
+            be(at + 8, 2),
+            be(at + 10, 2),
+            be(at + 12, 2),
+            be(at + 14, 2),
+            be(at + 16, 4),
+            be(at + 20, 4)
+        );
+        for nth in 0..3 {
+            text += &format!(" {}", hex(at + 24 + nth * width, width));
+        }
+        let mut option = at + 24 + 3 * width;
+        while option < at + len {
+            let option_len = bytes[option + 1] as usize;
+            text += &format!(" {}={}", bytes[option], hex(option + 2, option_len));
+            option += 2 + option_len;
+        }
+        assert_eq!(option, at + len);
+        all.push(text);
+        at += len;
+    }
+    assert_eq!(at, bytes.len());
+    all
+}
+
+/// What [`read_independently`] should say.
+fn expected(info: &ConnectionInfo) -> String {
+    let hex = |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
+    let address = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) => hex(&ip.octets()),
+        IpAddr::V6(ip) => hex(&ip.octets()),
+    };
+    let mut text = format!(
+        "{} {:x} {} {}:{}:{} {} {} {} {} {}",
+        info.protocol,
+        info.flags,
+        info.state,
+        info.cport,
+        info.vport,
+        info.dport,
+        info.fwmark,
+        info.timeout_ms / 1000,
+        address(info.caddr),
+        address(info.vaddr),
+        address(info.daddr)
+    );
+    if let Some(shifts) = info.sequence {
+        let words = shifts.iter().flat_map(|shift| [shift.init_seq, shift.delta, shift.previous_delta]);
+        text += " 1=";
+        words.for_each(|word| text += &format!("{word:08x}"));
+    }
+    if let Some(data) = &info.pe_data {
+        text += &format!(" 2={} 3={}", hex(data.as_bytes()), hex(b"sip"));
+    }
+    text
+}
+
+#[test]
+fn what_is_said_is_heard() {
+    bolero::check!().with_type::<Vec<Made>>().for_each(|made| {
+        for version in [Version::V0, Version::V1] {
+            let all: Vec<ConnectionInfo> = made.iter().take(100).map(|made| made.info(version)).collect();
+            let bytes = datagram(version, 3, &all);
+            let received = decode(&bytes, 3).unwrap();
+            assert_eq!(received.connections, all);
+            assert!(!received.broken && received.unusable == 0);
+            if version == Version::V1 {
+                assert_eq!(read_independently(&bytes), all.iter().map(expected).collect::<Vec<_>>());
+            }
+        }
+    });
+}
+
+/// Whatever arrives is read to its end or refused; a header that fits is put before it, so that records are reached.
+#[test]
+fn anything_may_arrive() {
+    bolero::check!().with_type::<(Vec<u8>, u8, bool)>().for_each(|(bytes, count, v1)| {
+        let _ = decode(bytes, 0);
+        let mut framed = if *v1 { vec![0, 7, 0, 0, *count, 1, 0, 0] } else { vec![*count, 7, 0, 0] };
+        framed.extend(bytes);
+        let size = u16::try_from(framed.len()).unwrap_or(0).to_be_bytes();
+        framed[2..4].copy_from_slice(&size);
+        if let Ok(received) = decode(&framed, 7) {
+            assert!(received.connections.len() + received.unusable as usize <= usize::from(*count));
+        }
+    });
+}
+
+/// A bit changed, or the end cut off, of what a kernel sent: never more than was said, and never a panic.
+#[test]
+fn damaged_datagrams_are_survived() {
+    for bytes in recorded(V1).into_iter().chain(recorded(V0)) {
+        for bit in 0..bytes.len() * 8 {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            let _ = decode(&damaged, 0);
+        }
+        for len in 0..bytes.len() {
+            assert_eq!(decode(&bytes[..len], 0), Err(Refused::Malformed), "its size is wrong");
+        }
+    }
+}
+
+#[test]
+fn what_makes_no_sense_costs_as_much_as_the_kernel_makes_it_cost() {
+    let good = own(connection(Version::V1, 50_000));
+    let heard = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = datagram(Version::V1, 7, &[good.clone(), good.clone()]);
+        change(&mut bytes);
+        let size = (bytes.len() as u16).to_be_bytes();
+        bytes[2..4].copy_from_slice(&size);
+        let received = decode(&bytes, 7).unwrap();
+        (received.connections.len(), received.unusable, received.broken)
+    };
+    assert_eq!(heard(&|_| {}), (2, 0, false));
+    // The first record begins at 8: protocol, state, flags of one-packet scheduling; the second one is taken.
+    assert_eq!(heard(&|bytes| bytes[9] = 99), (1, 1, false));
+    assert_eq!(heard(&|bytes| bytes[17] = 11), (1, 1, false));
+    assert_eq!(heard(&|bytes| bytes[14] = 0x20), (1, 1, false));
+    // A type that does not exist, another version, a length beyond the end: nothing behind it is taken.
+    assert_eq!(heard(&|bytes| bytes[8] = 0xf0), (0, 0, true));
+    assert_eq!(heard(&|bytes| bytes[10] = 0x10), (0, 0, true));
+    assert_eq!(heard(&|bytes| bytes[11] = 0xff), (0, 0, true));
+    assert_eq!(heard(&|bytes| bytes[11] = 0), (0, 0, true));
+    // Options behind the second record: unknown ones that may be ignored, or not; empty; sequence shifts cut short.
+    let with_option = |option: &'static [u8]| {
+        move |bytes: &mut Vec<u8>| {
+            bytes[47] += option.len() as u8;
+            bytes.extend(option);
+        }
+    };
+    assert_eq!(heard(&with_option(&[0x49, 1, 0])), (2, 0, false));
+    assert_eq!(heard(&with_option(&[9, 1, 0])), (1, 1, false));
+    assert_eq!(heard(&with_option(&[0x49, 0])), (1, 0, true));
+    assert_eq!(heard(&with_option(&[1, 4, 0, 0, 0, 0])), (1, 0, true));
+    // More records promised than there are.
+    assert_eq!(heard(&|bytes| bytes[4] = 3), (2, 0, true));
+}
+
+#[test]
+fn datagrams_are_full_or_two_seconds_old() {
+    let mut batches = Batches::new(1, 7, 8 + 3 * 36);
+    let sent = |batches: &mut Batches, now: u64, room: usize| {
+        let mut lens = Vec::new();
+        batches.flush(Tick(now), |_, datagram| {
+            let taken = lens.len() < room;
+            if taken {
+                lens.push(decode(datagram, 7).unwrap().connections.len());
+            }
+            taken
+        });
+        lens
+    };
+    for nth in 0..4 {
+        assert!(batches.add(&own(connection(Version::V1, nth)), Version::V1, 10, Tick(u64::from(nth) * 10)));
+    }
+    assert_eq!(sent(&mut batches, 40, 9), [3]);
+    assert_eq!(sent(&mut batches, 2_029, 9), [0; 0]);
+    assert_eq!(sent(&mut batches, 2_030, 9), [1]);
+    // Another version ends the datagram; what a full socket does not take waits; what waits too long is thrown away.
+    batches.add(&own(connection(Version::V1, 0)), Version::V1, 10, Tick(0));
+    batches.add(&own(connection(Version::V0, 0)), Version::V0, 10, Tick(0));
+    batches.add(&own(connection(Version::V1, 0)), Version::V1, 1, Tick(0));
+    assert_eq!(batches.take_discarded(), 1);
+    assert_eq!(sent(&mut batches, 0, 0), [0; 0]);
+    assert_eq!(sent(&mut batches, 2_000, 9), [1, 1]);
+    let mut v6 = connection(Version::V1, 1);
+    v6.caddr = Ipv6Addr::LOCALHOST.into();
+    assert!(!batches.add(&v6, Version::V0, 10, Tick(0)), "version 0 cannot say it");
+    assert_eq!(sent(&mut batches, 9_000, 9), [0; 0]);
+}
+
+#[test]
+fn settings_have_the_kernels_ranges() {
+    let mut sync = SyncSettings::default();
+    let mut set = |name: &str, value: &str| sync.set(name, value).map(|set| set.is_ok());
+    assert_eq!(set("sync_threshold", "2 5"), Some(true));
+    assert_eq!(set("sync_threshold", "5 2"), Some(false));
+    assert_eq!(set("sync_threshold", "0 0"), Some(true));
+    assert_eq!(set("sync_threshold", "7\t0"), Some(true));
+    assert_eq!(set("sync_threshold", "-1 5"), Some(false));
+    assert_eq!(set("sync_retries", "4"), Some(false));
+    assert_eq!(set("sync_version", "2"), Some(false));
+    assert_eq!(set("sync_ports", "3"), Some(false));
+    assert_eq!(set("sync_ports", "128"), Some(true));
+    assert_eq!(set("nonsense", "1"), None);
+    let list = sync.list();
+    assert!(list.contains(&("sync_threshold", "7 0".to_owned())), "{list:?}");
+    assert!(list.contains(&("sync_ports", "128".to_owned())));
+}
