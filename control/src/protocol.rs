@@ -28,7 +28,7 @@ pub const VERSION_LINE: &str = "shunt/1";
 /// The word before another argv\[0\].
 pub const AS: &str = "as";
 /// argv\[0\] of a request that names none.
-pub const DEFAULT_PROGRAM: &str = "ipvsadm";
+pub const DEFAULT_PROGRAM: &str = "shuntadm";
 /// A request, and a line of standard input, must be shorter. Bytes.
 pub const LINE_LEN_MAX: usize = 64 * 1024;
 /// Bytes of output that are gathered into one frame.

@@ -1,6 +1,7 @@
 //! What the control socket answers: ipvsadm's language, and the few commands that shunt has beside it.
 //!
-//! ipvsadm's first word always begins with `-`, so a first word that does not cannot collide with it.
+//! ipvsadm's first word always begins with `-`, so a first word that does not cannot collide with it. Under the name
+//! `ipvsadm` there are no others, so that the tool answers to the byte.
 
 mod marks;
 mod settings;
@@ -138,7 +139,8 @@ fn program(argv: &[String]) -> &str {
 
 impl Commands for DirectorCommands {
     fn run(&self, mut request: Request<'_>) -> u8 {
-        let Some(first) = request.argv.get(1).filter(|first| !first.starts_with('-')) else {
+        let first = request.argv.get(1).filter(|first| !first.starts_with('-'));
+        let Some(first) = first.filter(|_| !ipvsadm::is_ipvsadm(program(request.argv))) else {
             return ipvsadm::run(
                 request.argv,
                 request.stdin,

@@ -7,6 +7,7 @@
 //!
 //! It resolves no names, reads no clock and opens no file: it may be held locked without fear.
 
+mod attempt;
 mod mark;
 mod refusal;
 mod resolver;
@@ -86,6 +87,8 @@ pub struct Director {
     publications: u64,
     /// The latest publication that every worker has observed.
     in_force: u64,
+    /// During an attempt: marks on the boards as they were.
+    undo: Option<attempt::Undo>,
 }
 
 /// Does any connection refer to this server?
@@ -126,6 +129,7 @@ impl Director {
             unpublished: true,
             publications: 0,
             in_force: 0,
+            undo: None,
         }
     }
 

@@ -198,7 +198,7 @@ impl Director {
     }
 
     /// Evaluates the overload flag of a server whose thresholds change (spec `connections.md` §6).
-    fn update_overload(&self, id: ServerId, options: &ServerOptions) {
+    fn update_overload(&mut self, id: ServerId, options: &ServerOptions) {
         let (upper, lower) = (options.upper_threshold, options.lower_threshold);
         let before = self.tables.server(id).map(|server| (server.upper_threshold, server.lower_threshold));
         if before.unwrap_or((0, 0)) == (upper, lower) {
@@ -206,6 +206,9 @@ impl Director {
         }
         let boards = self.dataplane.boards();
         let total = boards.total(id);
+        if let Some(undo) = &mut self.undo {
+            undo.push((id, boards.is_overloaded(id)));
+        }
         if upper > 0 && total >= upper {
             boards.set_overloaded(id, true);
         } else if upper == 0 || total < effective_lower_threshold(upper, lower) {
@@ -222,16 +225,27 @@ impl Director {
     }
 
     fn fresh_server_id(&mut self) -> Option<ServerId> {
-        let id = self.trash.fresh().or_else(|| {
-            let boards = self.dataplane.boards();
-            let freed = self.trash.squeeze(self.in_force, |id| super::is_used(boards, id));
-            self.forget(&freed);
-            self.trash.fresh()
-        })?;
+        let id = match self.trash.fresh() {
+            Some(id) => id,
+            None if self.undo.is_some() => return None,
+            None => {
+                self.squeeze_trash();
+                self.trash.fresh()?
+            }
+        };
         self.dataplane.boards().reset(id);
         *self.record_of(id) = ServerRecord::default();
         self.server_statistics.set(id.0, Some(super::Statistics::default()));
         Some(id)
+    }
+}
+
+impl Director {
+    /// Forgets all deleted servers that nothing refers to.
+    pub(super) fn squeeze_trash(&mut self) {
+        let boards = self.dataplane.boards();
+        let freed = self.trash.squeeze(self.in_force, |id| super::is_used(boards, id));
+        self.forget(&freed);
     }
 }
 

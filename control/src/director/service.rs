@@ -25,7 +25,7 @@ pub struct ServiceOptions {
 }
 
 /// What control remembers of a service.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct ServiceRecord {
     /// As workers get it, but for those who join.
     pub(super) service: Service,

@@ -17,7 +17,7 @@ const RUN_EVERY_MS: u64 = 60_000;
 /// Where a deleted server belongs: the service that it served, its address and port.
 pub(super) type Home = (ServiceKey, IpAddr, u16);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Item {
     home: Home,
     /// The publication that tells workers of the deletion. Until it is in force they may still bind connections.
@@ -26,7 +26,7 @@ struct Item {
 }
 
 /// Ids in use by live servers, ids in the trash, free ids.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Trash {
     by_home: HashMap<Home, ServerId>,
     items: HashMap<ServerId, Item>,
@@ -59,6 +59,11 @@ impl Trash {
             self.next += 1;
             ServerId(self.next - 1)
         })
+    }
+
+    /// How many ids [`Trash::fresh`] has left.
+    pub(super) fn room(&self) -> usize {
+        self.free.len() + (self.max - self.next) as usize
     }
 
     /// Takes a deleted server in.

@@ -84,7 +84,7 @@ fn rules_of_command(verb: Verb) -> Rules {
         Verb::Set => rules("set", NOTHING, NOTHING),
         Verb::StartDaemon => rules("start-daemon", NOTHING, DAEMON_OPTIONS),
         Verb::StopDaemon => rules("stop-daemon", NOTHING, Given::of(&[Slot::Syncid])),
-        Verb::Restore => rules("restore", NOTHING, NOTHING),
+        Verb::Restore => rules("restore", NOTHING, Given::of(&[Slot::Atomic])),
         Verb::Save => rules("save", NOTHING, Given::of(&[Slot::Numeric])),
         Verb::Zero => rules("zero", NOTHING, SERVICE),
         // These end before any check.
@@ -254,7 +254,7 @@ impl Request {
             Verb::Set => Command::SetTimeouts(self.timeouts_s),
             Verb::Save => Command::Save { numeric: given.has(Slot::Numeric) },
             Verb::Flush => Command::Flush,
-            Verb::Restore => Command::Restore,
+            Verb::Restore => Command::Restore { atomic: given.has(Slot::Atomic) },
             Verb::StartDaemon => Command::StartDaemon(self.role, self.daemon),
             Verb::StopDaemon => Command::StopDaemon(self.role),
             Verb::Help => Command::Help,

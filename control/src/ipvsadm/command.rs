@@ -12,7 +12,10 @@ pub(super) enum Command {
     EditService(ServiceKey, ServiceOptions),
     DeleteService(ServiceKey),
     Flush,
-    Restore,
+    Restore {
+        /// All lines or none.
+        atomic: bool,
+    },
     Save {
         numeric: bool,
     },
@@ -68,9 +71,11 @@ impl Command {
     /// Does it need the right to change something?
     pub(super) fn changes(&self) -> bool {
         match self {
-            Command::Restore | Command::Save { .. } | Command::List(_) | Command::Help | Command::Version => {
-                false
-            }
+            Command::Restore { .. }
+            | Command::Save { .. }
+            | Command::List(_)
+            | Command::Help
+            | Command::Version => false,
             Command::AddService(..)
             | Command::EditService(..)
             | Command::DeleteService(_)
@@ -83,5 +88,10 @@ impl Command {
             | Command::StartDaemon(..)
             | Command::StopDaemon(_) => true,
         }
+    }
+
+    /// Is it a change that the director can take back?
+    pub(super) fn can_be_undone(&self) -> bool {
+        self.changes() && !matches!(self, Command::StartDaemon(..) | Command::StopDaemon(_))
     }
 }

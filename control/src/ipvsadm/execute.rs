@@ -6,8 +6,8 @@
 use super::command::{Command, List};
 use super::failure::{Failure, Operation};
 use super::options::Verb;
-use super::render::{Page, write_connections, write_daemons, write_rules};
-use super::{Access, Names, restore};
+use super::render::{Page, json, write_connections, write_daemons, write_rules};
+use super::{Access, Names, atomic, is_ipvsadm, restore};
 use crate::director::{Director, Errno, Refusal};
 use std::io::{self, BufRead, BufWriter, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,6 +18,14 @@ const VERSION_LINE: &str = "ipvsadm v1.31 2019/12/24 (compiled with popt and IPV
 /// The rest of the help.
 const HELP: &str = include_str!("help.txt");
 
+/// What `-h` says of what ipvsadm does not have.
+const MORE_HELP: &str = "
+Beyond ipvsadm:
+  -R --atomic                         all lines of stdin or none, in one publication
+  --json -L ...                       any list as JSON
+  help                                the commands that ipvsadm does not have
+";
+
 /// One peer's command lines, and where their answers go.
 pub(super) struct Session<'a> {
     pub(super) program: &'a str,
@@ -27,6 +35,8 @@ pub(super) struct Session<'a> {
     pub(super) director: &'a Mutex<Director>,
     pub(super) names: &'a dyn Names,
     pub(super) access: Access,
+    /// Lists are written as JSON.
+    pub(super) json: bool,
     /// A change was asked for: the session ends with a publication.
     pub(super) changed: bool,
 }
@@ -69,18 +79,16 @@ impl Session<'_> {
     }
 
     fn try_run(&mut self, words: &[&str], in_restore: bool) -> Result<End, Failure> {
-        let request = super::parse::Request::parse(words, self.names)?;
-        if in_restore && request.verb == Verb::Restore {
-            return Err(Failure::try_help(self.program));
-        }
-        let command = request.check()?;
-        if command.changes() && self.access == Access::ReadOnly {
-            return Err(Failure::refused(Operation::Other, &Errno::Eperm.into()));
+        let command = self.read(words, in_restore)?;
+        if self.json && !matches!(command, Command::List(_)) {
+            return Err(Failure::words("--json goes with -L only"));
         }
         match command {
-            Command::Restore => Ok(restore::run(self)),
+            Command::Restore { atomic: false } => Ok(restore::run(self)),
+            Command::Restore { atomic: true } => atomic::run(self).map(|()| End::Line(0)),
             Command::Help => {
-                self.listed(|out| write!(out, "{VERSION_LINE}\n{HELP}")).map(|()| End::Program(0))
+                let more = if is_ipvsadm(self.program) { "" } else { MORE_HELP };
+                self.listed(|out| write!(out, "{VERSION_LINE}\n{HELP}{more}")).map(|()| End::Program(0))
             }
             Command::Version => self.listed(|out| writeln!(out, "{VERSION_LINE}")).map(|()| End::Program(0)),
             Command::List(list) => self.list(list).map(|()| End::Line(0)),
@@ -91,6 +99,19 @@ impl Session<'_> {
                 done.map(|()| End::Line(0)).map_err(|refusal| Failure::refused(operation, &refusal))
             }
         }
+    }
+
+    /// Words become a command that the peer may give.
+    pub(super) fn read(&self, words: &[&str], in_restore: bool) -> Result<Command, Failure> {
+        let request = super::parse::Request::parse(words, self.names)?;
+        if in_restore && request.verb == Verb::Restore {
+            return Err(Failure::try_help(self.program));
+        }
+        let command = request.check()?;
+        if command.changes() && self.access == Access::ReadOnly {
+            return Err(Failure::refused(Operation::Other, &Errno::Eperm.into()));
+        }
+        Ok(command)
     }
 
     fn listed(&mut self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
@@ -105,6 +126,9 @@ impl Session<'_> {
         match list {
             List::Connections { numeric, engines } => {
                 let dataplane = lock(self.director).dataplane().clone();
+                if self.json {
+                    return self.listed(|out| json::write_connections(&*dataplane, out));
+                }
                 let names = self.names;
                 self.listed(|out| write_connections(&*dataplane, numeric, engines, names, out))
             }
@@ -113,10 +137,16 @@ impl Session<'_> {
                 let settings = snapshot.settings();
                 let (tcp, fin, udp) =
                     (settings.timeout_tcp_s, settings.timeout_tcp_fin_s, settings.timeout_udp_s);
+                if self.json {
+                    return self.listed(|out| json::write_timeouts(settings, out));
+                }
                 self.listed(|out| writeln!(out, "Timeout (tcp tcpfin udp): {tcp} {fin} {udp}"))
             }
             List::Daemons => {
                 let daemons = lock(self.director).daemons();
+                if self.json {
+                    return self.listed(|out| json::write_daemons(&daemons, out));
+                }
                 self.listed(|out| write_daemons(&daemons, out))
             }
             List::Services(one, columns) => {
@@ -130,6 +160,9 @@ impl Session<'_> {
                     numeric: columns.numeric,
                     exact: columns.exact,
                 };
+                if self.json {
+                    return self.listed(|out| json::write_services(&page, one.as_ref(), columns.sorted, out));
+                }
                 self.listed(|out| page.write_services(one.as_ref(), columns, out))
             }
         }
@@ -162,7 +195,7 @@ pub(super) fn lock(director: &Mutex<Director>) -> MutexGuard<'_, Director> {
     director.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn apply(director: &mut Director, change: Command) -> (Operation, Result<(), Refusal>) {
+pub(super) fn apply(director: &mut Director, change: Command) -> (Operation, Result<(), Refusal>) {
     match change {
         Command::AddService(key, options) => (Operation::AddService, director.add_service(key, &options)),
         Command::EditService(key, options) => (Operation::EditService, director.edit_service(&key, &options)),
@@ -185,8 +218,10 @@ fn apply(director: &mut Director, change: Command) -> (Operation, Result<(), Ref
             (Operation::Other, Ok(()))
         }
         // Handled before.
-        Command::Restore | Command::Save { .. } | Command::List(_) | Command::Help | Command::Version => {
-            (Operation::Other, Ok(()))
-        }
+        Command::Restore { .. }
+        | Command::Save { .. }
+        | Command::List(_)
+        | Command::Help
+        | Command::Version => (Operation::Other, Ok(())),
     }
 }

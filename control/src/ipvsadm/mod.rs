@@ -4,6 +4,7 @@
 //! becomes a command (`check`), and a command is carried out on a [`Director`] (`execute`, `restore`, `render`).
 //! Nothing here is slow while the director is locked: names are looked up and lists are written outside the lock.
 
+mod atomic;
 mod check;
 mod command;
 mod execute;
@@ -32,13 +33,20 @@ pub enum Access {
     ReadOnly,
 }
 
+/// Was the tool started under ipvsadm's own name? Then nothing is known that ipvsadm does not know.
+#[must_use]
+pub fn is_ipvsadm(program: &str) -> bool {
+    std::path::Path::new(program).file_name().is_some_and(|name| name == "ipvsadm")
+}
+
 /// Bytes of a list that are gathered before they are written.
 const OUTPUT_LEN: usize = 64 * 1024;
 
 /// Runs one command line and returns its exit status: 0, 1, 2 or 255 (spec `cli.md` §1).
 ///
 /// `argv` includes the program's name, which messages quote. `stdin` is read by `-R` only. What the command changed is
-/// in force on every worker when this returns; if a worker lags behind, stderr says so and the status is 1.
+/// in force on every worker when this returns; if a worker lags behind, stderr says so and the status is 1. If the first
+/// argument is `--json`, lists are written as JSON.
 pub fn run(
     argv: &[String],
     stdin: &mut dyn BufRead,
@@ -48,7 +56,11 @@ pub fn run(
     names: &dyn Names,
     access: Access,
 ) -> u8 {
-    let words: Vec<&str> = argv.iter().map(String::as_str).collect();
+    let mut words: Vec<&str> = argv.iter().map(String::as_str).collect();
+    let json = words.get(1) == Some(&"--json");
+    if json {
+        words.remove(1);
+    }
     let mut session = Session {
         program: words.first().copied().unwrap_or("ipvsadm"),
         stdin,
@@ -57,6 +69,7 @@ pub fn run(
         director,
         names,
         access,
+        json,
         changed: false,
     };
     let end = session.run(&words, false);

@@ -64,10 +64,12 @@ pub(super) enum Slot {
     TunNocsum,
     TunCsum,
     TunRemcsum,
+    /// Not of ipvsadm.
+    Atomic,
 }
 
 /// The slots in the order of the check, and their names in messages.
-pub(super) const SLOTS: [(Slot, &str); 34] = [
+pub(super) const SLOTS: [(Slot, &str); 35] = [
     (Slot::Numeric, "numeric"),
     (Slot::Connection, "connection"),
     (Slot::Service, "service-address"),
@@ -102,6 +104,7 @@ pub(super) const SLOTS: [(Slot, &str); 34] = [
     (Slot::TunNocsum, "tun-nocsum"),
     (Slot::TunCsum, "tun-csum"),
     (Slot::TunRemcsum, "tun-remcsum"),
+    (Slot::Atomic, "atomic"),
 ];
 
 /// The options of one command line.
@@ -235,4 +238,5 @@ pub(super) const TABLE: &[Spelling<Word>] = &[
     value("mcast-port", 0, Slot::McastPort),
     value("mcast-ttl", 0, Slot::McastTtl),
     value("sync-maxlen", 0, Slot::SyncMaxlen),
+    flag("atomic", 0, Slot::Atomic),
 ];

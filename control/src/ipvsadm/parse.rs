@@ -280,7 +280,8 @@ impl Request {
             | Slot::TunInfo
             | Slot::TunNocsum
             | Slot::TunCsum
-            | Slot::TunRemcsum => {}
+            | Slot::TunRemcsum
+            | Slot::Atomic => {}
             // Taken elsewhere.
             Slot::Service | Slot::Forwarding | Slot::SchedulerFlags => {}
         }

@@ -8,7 +8,7 @@ use std::io::{self, BufRead, Read};
 const LINE_LEN_MAX: u64 = 65_536;
 
 /// Reads one line with its newline. `None` at the end of the input.
-fn read_line(stdin: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Result<Option<()>> {
+pub(super) fn read_line(stdin: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Result<Option<()>> {
     line.clear();
     let len = stdin.take(LINE_LEN_MAX).read_until(b'\n', line)?;
     if len as u64 == LINE_LEN_MAX && line.last() != Some(&b'\n') {
@@ -22,7 +22,7 @@ fn is_blank(byte: u8) -> bool {
 }
 
 /// The words of a line. There is no quoting; the word `ipvsadm` is dropped wherever it stands.
-fn words(line: &str) -> impl Iterator<Item = &str> {
+pub(super) fn words(line: &str) -> impl Iterator<Item = &str> {
     line.split([' ', '\t', '\r', '\n']).filter(|word| !word.is_empty() && *word != "ipvsadm")
 }
 

@@ -8,7 +8,7 @@ use shunt_control::ipvsadm::{self, Access, Names, Services};
 use shunt_control::sync::{DaemonHost, DaemonParts, Running};
 use shunt_engine::board::Boards;
 use shunt_engine::counters::WorkerCounters;
-use shunt_engine::tables::{SyncRules, Tables};
+use shunt_engine::tables::{Family, ServerId, SyncRules, Tables};
 use shunt_engine::{ConnectionInfo, InstallFrom, Tally};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex};
@@ -71,6 +71,30 @@ impl DaemonHost for FakeHost {
 
     fn start(&self, _: DaemonParts) -> Result<Box<dyn Running>, Refusal> {
         Ok(Box::new(Idle))
+    }
+}
+
+/// An established connection of a client with this port.
+pub fn entry(cport: u16) -> ConnectionInfo {
+    ConnectionInfo {
+        protocol: 6,
+        family: Family::V4,
+        caddr: [192, 0, 2, 1].into(),
+        cport,
+        vaddr: [10, 0, 0, 1].into(),
+        vport: 80,
+        daddr: [10, 1, 0, 1].into(),
+        dport: 8080,
+        state: 1,
+        timeout_ms: 900_000,
+        expires_ms: 899_500,
+        flags: 0,
+        fwmark: 0,
+        in_packets: 0,
+        server: ServerId(0),
+        control: None,
+        sequence: None,
+        pe_data: None,
     }
 }
 

@@ -11,4 +11,5 @@ pub mod lab;
 pub mod ledger;
 pub mod namespace;
 pub mod tally;
+pub mod transcript;
 pub mod udp;

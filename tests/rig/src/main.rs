@@ -3,13 +3,14 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, Subcommand};
+use shunt_rig::transcript::{Director, Transcript, files_of};
 use shunt_rig::{body, decap, http, udp};
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::net::{SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -68,6 +69,18 @@ enum Command {
     },
     /// Be the far end of IP-in-IP tunnels (4in4, 6in4, 4in6, 6in6) of this network namespace
     Decap,
+    /// Hold transcripts of the command line against a real shuntd, in this network namespace: see scripts/transcript
+    Transcript {
+        /// The folder of shuntd, and of shuntadm under all of its names
+        #[arg(long)]
+        bin: PathBuf,
+        /// A folder for configuration, socket and log
+        #[arg(long)]
+        dir: PathBuf,
+        /// Transcripts, or folders of them
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
     /// Write a body whose every byte depends on its place, and print its SHA-256
     Body {
         /// Length in bytes
@@ -116,6 +129,7 @@ fn run(command: Command) -> Result<bool> {
             Ok(report.is_perfect())
         }
         Command::Decap => serve_tunnels(),
+        Command::Transcript { bin, dir, files } => run_transcripts(&bin, &dir, &files),
         Command::Body { len, seed, out } => {
             let file = File::create(&out).with_context(|| format!("cannot write {}", out.display()))?;
             let mut file = BufWriter::new(file);
@@ -124,6 +138,39 @@ fn run(command: Command) -> Result<bool> {
             Ok(true)
         }
     }
+}
+
+/// One line for each transcript, and a tally. Returns whether all passed.
+fn run_transcripts(bin: &Path, dir: &Path, paths: &[PathBuf]) -> Result<bool> {
+    let (mut passed, mut failed) = (0, 0);
+    for file in files_of(paths)? {
+        match run_transcript(bin, dir, &file) {
+            Ok(true) => passed += 1,
+            Ok(false) => failed += 1,
+            Err(error) => {
+                failed += 1;
+                println!("differs {}: {error:#}", file.display());
+            }
+        }
+    }
+    println!("{passed} passed, {failed} failed");
+    Ok(failed == 0 && passed > 0)
+}
+
+fn run_transcript(bin: &Path, dir: &Path, file: &Path) -> Result<bool> {
+    let transcript = Transcript::read(file)?;
+    let outcome = transcript.run(&Director::start(bin, dir)?)?;
+    let (name, differences) = (&transcript.name, &outcome.differences);
+    if differences.is_empty() {
+        println!("ok {name}");
+    } else {
+        println!("differs {name}: {} of {} commands", differences.len(), outcome.same + differences.len());
+        differences.iter().for_each(|difference| print!("  {difference}"));
+    }
+    if outcome.not_applicable > 0 {
+        println!("  skipped: {} commands that look at files of the kernel", outcome.not_applicable);
+    }
+    Ok(outcome.differences.is_empty())
 }
 
 fn fetch(load: &http::Load, expected: &str, json: bool) -> Result<bool> {

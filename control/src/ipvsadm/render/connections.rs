@@ -31,7 +31,7 @@ pub(in super::super) fn write_connections(
     result
 }
 
-fn protocol_name(protocol: u8) -> String {
+pub(super) fn protocol_name(protocol: u8) -> String {
     match protocol {
         0 => "IP".to_owned(),
         1 => "ICMP".to_owned(),

@@ -3,6 +3,7 @@
 mod connections;
 mod daemons;
 mod endpoint;
+pub(super) mod json;
 mod number;
 mod order;
 mod persistent;

@@ -1,11 +1,15 @@
 //! The control tool: hands its arguments to `shuntd` and prints the answer. All that is known of commands is there.
+//! Started as `ipvsadm-save` or `ipvsadm-restore` it is what those scripts are.
 #![forbid(unsafe_code)]
 
+mod wrapper;
+
 use shunt_control::protocol::{self, Frame, STATUS_TROUBLE};
-use std::io::{self, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use wrapper::{Requests, requests};
 
 const DEFAULT_SOCKET: &str = "/run/shunt/control.sock";
 const SOCKET_VARIABLE: &str = "SHUNT_SOCKET";
@@ -47,17 +51,34 @@ fn connect(path: &PathBuf) -> Result<UnixStream, String> {
 }
 
 /// Standard input goes on a thread of its own, because the daemon may answer while it is still being sent.
-fn send_input(mut to: UnixStream) {
+fn send_input(mut to: UnixStream, without_comments: bool) {
     std::thread::spawn(move || {
+        let stdin = io::stdin().lock();
+        let mut input: Box<dyn BufRead> =
+            if without_comments { wrapper::without_comments(stdin) } else { Box::new(stdin) };
         // If it fails, the daemon has gone or ended the command: the answer tells.
-        let _ = protocol::send_input(&mut io::stdin().lock(), &mut to);
+        let _ = protocol::send_input(&mut input, &mut to);
     });
 }
 
-fn converse(mut stream: UnixStream, argv: &[String]) -> io::Result<u8> {
+/// One request after the other, on one connection. The status is the last one's.
+fn converse(stream: &UnixStream, requests: &Requests) -> io::Result<u8> {
+    let mut from = BufReader::new(stream.try_clone()?);
+    let mut status = 0;
+    for argv in &requests.lines {
+        status = ask(stream, &mut from, argv, requests.without_comments)?;
+    }
+    Ok(status)
+}
+
+fn ask(
+    mut stream: &UnixStream,
+    mut from: &mut BufReader<UnixStream>,
+    argv: &[String],
+    without_comments: bool,
+) -> io::Result<u8> {
     // A daemon that refuses the connection may have closed it already: its answer is there to be read all the same.
     let _ = stream.write_all(protocol::request(argv).as_bytes());
-    let mut from = BufReader::new(stream.try_clone()?);
     protocol::read_version(&mut from)?;
     loop {
         match protocol::read_frame(&mut from)? {
@@ -67,7 +88,7 @@ fn converse(mut stream: UnixStream, argv: &[String]) -> io::Result<u8> {
                 stdout.flush()?;
             }
             Frame::Err(bytes) => io::stderr().write_all(&bytes)?,
-            Frame::In => send_input(stream.try_clone()?),
+            Frame::In => send_input(stream.try_clone()?, without_comments),
             Frame::End(status) => return Ok(status),
         }
     }
@@ -76,8 +97,15 @@ fn converse(mut stream: UnixStream, argv: &[String]) -> io::Result<u8> {
 fn main() -> ExitCode {
     let program = std::env::args().next().unwrap_or_else(|| "shuntadm".to_owned());
     let result = arguments().and_then(|(path, argv)| {
+        let requests = match requests(argv) {
+            Ok(requests) => requests,
+            Err(usage) => {
+                let _ = io::stderr().write_all(usage.as_bytes());
+                return Ok(1);
+            }
+        };
         let stream = connect(&path)?;
-        converse(stream, &argv).map_err(|error| match error.kind() {
+        converse(&stream, &requests).map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => "shuntd closed the connection before it had answered".to_owned(),
             // Whoever read our output has seen enough.
             io::ErrorKind::BrokenPipe => String::new(),
