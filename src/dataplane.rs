@@ -93,6 +93,10 @@ impl Dataplane for WorkersDataplane {
             .map_err(|lagging| Lagging { worker: lagging.reader, waited: PATIENCE })
     }
 
+    fn open(&self) {
+        self.0.open();
+    }
+
     fn boards(&self) -> &Boards {
         self.0.boards()
     }

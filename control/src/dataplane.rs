@@ -25,6 +25,8 @@ pub trait Dataplane: Send + Sync {
     /// # Errors
     /// [`Lagging`] if a worker does not observe it within a second. The snapshot is published all the same.
     fn publish(&self, tables: Tables) -> Result<(), Lagging>;
+    /// Lets packets in. Until then workers obey, but receive nothing.
+    fn open(&self) {}
     /// Counts and statistics per real server.
     fn boards(&self) -> &Boards;
     /// Counters of each worker.

@@ -12,4 +12,5 @@ pub mod notify;
 pub mod protocol;
 pub mod runtime;
 pub mod server;
+mod state;
 pub mod sync;

@@ -21,7 +21,7 @@
 //! dot gets another one in front (as in SMTP, RFC 5321 §4.5.2). A client may send it without waiting for `in`.
 
 use std::borrow::Cow;
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 
 /// First line of every answer.
 pub const VERSION_LINE: &str = "shunt/1";
@@ -218,14 +218,19 @@ fn write_bytes(to: &mut impl Write, kind: &str, bytes: &[u8]) -> io::Result<()> 
     to.write_all(bytes)
 }
 
-/// Sends standard input: every line of `from`, then the dot.
+/// Sends standard input: every line of `from`, then the dot. What is there is sent before more is waited for.
 ///
 /// # Errors
 /// If reading or writing fails.
-pub fn send_input(from: &mut impl BufRead, to: &mut impl Write) -> io::Result<()> {
+pub fn send_input(from: impl Read, to: &mut impl Write) -> io::Result<()> {
+    let mut from = BufReader::with_capacity(FRAME_LEN, from);
+    let mut to = BufWriter::with_capacity(FRAME_LEN, to);
     let mut line = Vec::new();
     loop {
         line.clear();
+        if from.buffer().is_empty() {
+            to.flush()?;
+        }
         if from.read_until(b'\n', &mut line)? == 0 {
             break;
         }
@@ -298,8 +303,8 @@ mod tests {
     fn a_request_yields_its_arguments() {
         let arguments = ["/sbin/ipvsadm", "-L", "", "a b"].map(str::to_owned);
         assert_eq!(argv(request(&arguments).trim_end()).unwrap(), arguments);
-        assert_eq!(argv("-L -n").unwrap(), ["ipvsadm", "-L", "-n"]);
-        assert_eq!(argv("").unwrap(), ["ipvsadm"]);
+        assert_eq!(argv("-L -n").unwrap(), ["shuntadm", "-L", "-n"]);
+        assert_eq!(argv("").unwrap(), ["shuntadm"]);
         assert_eq!(argv("as"), Err(SplitError::NoProgram));
     }
 

@@ -8,6 +8,7 @@ use crate::ipvsadm::SystemNames;
 use crate::log::Log;
 use crate::mirror::{Mirror, MirrorPort, NeighbourRequests, StaticWays};
 use crate::server::{Patience, Server, SocketError, SocketLock};
+use crate::state::{self, Configured, Saver};
 use crate::sync::{KernelHost, Role};
 use shunt_engine::Tick;
 use shunt_engine::tables::NicPortInfo;
@@ -66,10 +67,12 @@ pub struct Parts {
     pub log: Log,
 }
 
-/// Running control. Dropping it stops everything in order: no more commands, no more mirroring, no more statistics.
+/// Running control. Dropping it stops everything in order: no more commands, the state is saved, no more mirroring, no
+/// more statistics.
 pub struct Runtime {
     // The order of the fields is the order of the stop.
     server: Option<Server>,
+    saver: Option<Saver>,
     mirror: Mirror,
     _ticker: Ticker,
     director: Arc<Mutex<Director>>,
@@ -102,15 +105,29 @@ impl Runtime {
         let names = config.nic_port.iter().map(|nic_port| nic_port.name.clone()).collect();
         lock(&director).set_nic_port_names(names);
         lock(&director).set_marks(config.mark.clone()).map_err(|(_, error)| error)?;
-        // The mirror publishes the first snapshot, which also opens the NIC ports.
+        let dataplane = lock(&director).dataplane().clone();
+        if let Some(file) = &config.state.file {
+            state::restore(file, &director, &*dataplane);
+        }
+        // The mirror publishes ways to everyone; only then may packets come.
         let mirror = Mirror::start(nic_ports, StaticWays::of(config), director.clone(), requests);
         let mirror = mirror.map_err(StartError::Mirror)?;
         start_daemons(&mut lock(&director), &config.sync_daemon)?;
+        dataplane.open();
+        let saver = start_saver(config, &director).map_err(StartError::Thread)?;
         let ticker = Ticker::start(director.clone()).map_err(StartError::Thread)?;
         let commands = DirectorCommands::new(director.clone(), Box::new(SystemNames::new()), version);
         let group = config.control.group.as_deref();
         let server = Server::start(socket, group, Patience::default(), Arc::new(commands))?;
-        Ok(Runtime { server: Some(server), mirror, _ticker: ticker, director, config: config.clone(), log })
+        Ok(Runtime {
+            server: Some(server),
+            saver,
+            mirror,
+            _ticker: ticker,
+            director,
+            config: config.clone(),
+            log,
+        })
     }
 
     /// Takes over a re-read configuration: what a running daemon can change, and only where the files differ, so that
@@ -142,12 +159,26 @@ impl Runtime {
         self.config.local_address = new.local_address;
         self.config.mark = new.mark;
         self.config.log = new.log;
+        if let Some(saver) = &self.saver {
+            saver.configure(configured(&self.config));
+        }
     }
 
-    /// Stops answering commands, before anything else stops.
+    /// Stops answering commands and saves the state, before anything else stops.
     pub fn close(&mut self) {
         self.server = None;
+        self.saver = None;
     }
+}
+
+fn configured(config: &Config) -> Configured {
+    Configured { ipvs: config.ipvs.clone(), marks: config.mark.clone() }
+}
+
+fn start_saver(config: &Config, director: &Arc<Mutex<Director>>) -> io::Result<Option<Saver>> {
+    let Some(file) = &config.state.file else { return Ok(None) };
+    let period = Duration::from_secs(config.state.period.into());
+    Saver::start(file.clone(), period, director.clone(), configured(config)).map(Some)
 }
 
 fn listed(keys: &[String]) -> String {

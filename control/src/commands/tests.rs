@@ -53,7 +53,7 @@ fn settings_are_shown_and_changed() {
     let (status, _, stderr) = rig.run("set drop_entry 9");
     assert_eq!(status, 1);
     assert!(stderr.contains("from 0 to 3"), "{stderr}");
-    assert_eq!(rig.run("set drop_entry"), (2, String::new(), "usage: ipvsadm set NAME VALUE\n".into()));
+    assert_eq!(rig.run("set drop_entry"), (2, String::new(), "usage: shuntadm set NAME VALUE\n".into()));
 }
 
 #[test]

@@ -42,7 +42,10 @@ impl Column {
     }
 
     fn sum(columns: &[Column]) -> Column {
-        let value = |counter: &Counter| columns.iter().map(|column| column.get(*counter)).sum();
+        let value = |counter: &Counter| {
+            let values = columns.iter().map(|column| column.get(*counter));
+            if counter.flow() == Flow::Peak { values.max().unwrap_or(0) } else { values.sum() }
+        };
         Column { values: Counter::ALL.iter().map(value).collect() }
     }
 
@@ -122,7 +125,7 @@ fn table(columns: &[Column], slow_path: Option<&Column>, out: &mut dyn Write) ->
         line(&format!("  {}", counter.name()), numbers(&|column| column.get(counter).into()))?;
     }
     line("under way", numbers(&|column| column.balance().into()))?;
-    for counter in of(Flow::Note).chain(of(Flow::Gauge)) {
+    for counter in [Flow::Note, Flow::Peak, Flow::Gauge].into_iter().flat_map(of) {
         line(counter.name(), numbers(&|column| column.get(counter).into()))?;
     }
     let ghz = clock_ghz();

@@ -54,6 +54,7 @@ impl Config {
         self.check_workers()?;
         self.check_control()?;
         self.check_sizes()?;
+        self.check_state()?;
         self.check_ipvs()?;
         self.check_sync_daemons()?;
         ensure((1..=NIC_PORTS_MAX).contains(&self.nic_port.len()), "nic_port", || {
@@ -148,6 +149,18 @@ impl Config {
         })?;
         range("limits.services", self.limits.services, 1..=1 << 20)?;
         range("limits.servers", self.limits.servers, 1..=1 << 24)
+    }
+
+    fn check_state(&self) -> Checked {
+        const DAY_S: u32 = 86_400;
+        range("state.period", self.state.period, 0..=DAY_S)?;
+        let Some(file) = &self.state.file else { return Ok(()) };
+        ensure(file.is_absolute() && file.file_name().is_some(), "state.file", || {
+            format!(
+                "`{}': write the absolute path of a file, such as \"/var/lib/shunt/state\"",
+                file.display()
+            )
+        })
     }
 
     fn check_ipvs(&self) -> Checked {

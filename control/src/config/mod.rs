@@ -18,8 +18,8 @@ pub use mac::Mac;
 pub use nic_port::{Device, NicPort, Twin};
 pub use reload::ReloadDiff;
 pub use sections::{
-    Connections, Control, Eal, Idle, Limits, LocalAddress, Log, LogLevel, NIC_PORTS_MAX, NextHop, SyncDaemon,
-    WORKERS_MAX, Workers,
+    Connections, Control, Eal, Idle, Limits, LocalAddress, Log, LogLevel, NIC_PORTS_MAX, NextHop, State,
+    SyncDaemon, WORKERS_MAX, Workers,
 };
 
 use crate::director::Mark;
@@ -46,6 +46,9 @@ pub struct Config {
     /// Bounds on services and servers.
     #[serde(default)]
     pub limits: Limits,
+    /// What outlives a restart.
+    #[serde(default)]
+    pub state: State,
     /// Static next hops, for rigs without a kernel.
     #[serde(default)]
     pub next_hop: Vec<NextHop>,

@@ -114,6 +114,22 @@ impl Default for Limits {
     }
 }
 
+/// `[state]`: what outlives a restart. Needs a restart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct State {
+    /// Services and connections are kept in this file. None: a restarted shuntd is empty.
+    pub file: Option<PathBuf>,
+    /// Seconds between two writings; 0: only at the stop.
+    pub period: u32,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        State { file: None, period: 10 }
+    }
+}
+
 /// `[[next_hop]]`: a static way to the addresses of a prefix. Re-read on SIGHUP.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -66,6 +66,12 @@ impl Snapshot {
         service.servers.iter().filter_map(|candidate| self.tables.server(candidate.id))
     }
 
+    /// Was the server with this id deleted?
+    #[must_use]
+    pub fn is_deleted(&self, id: ServerId) -> bool {
+        self.tables.server(id).is_some_and(|server| !server.available)
+    }
+
     /// Connections of a server, now.
     #[must_use]
     pub fn connections(&self, id: ServerId) -> ConnectionCounts {

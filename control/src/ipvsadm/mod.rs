@@ -17,9 +17,9 @@ mod render;
 mod restore;
 mod values;
 
-pub use names::{Names, Services, SystemNames};
+pub use names::{Names, NoNames, Services, SystemNames};
 
-use crate::director::Director;
+use crate::director::{Director, Snapshot};
 use execute::Session;
 use std::io::{BufRead, BufWriter, Write};
 use std::sync::Mutex;
@@ -37,6 +37,15 @@ pub enum Access {
 #[must_use]
 pub fn is_ipvsadm(program: &str) -> bool {
     std::path::Path::new(program).file_name().is_some_and(|name| name == "ipvsadm")
+}
+
+/// Writes all services and servers as command lines that make them again just so: `-S -n` keeps neither thresholds nor
+/// the order of addition.
+///
+/// # Errors
+/// If `out` does not take it.
+pub fn write_state(snapshot: &Snapshot, out: &mut dyn Write) -> std::io::Result<()> {
+    render::write_state(snapshot, out)
 }
 
 /// Bytes of a list that are gathered before they are written.

@@ -110,6 +110,25 @@ impl Names for SystemNames {
     }
 }
 
+/// No names at all: for lines that hold none.
+#[derive(Clone, Copy, Debug)]
+pub struct NoNames;
+
+impl Names for NoNames {
+    fn host_address(&self, _: &str) -> Option<Ipv4Addr> {
+        None
+    }
+    fn host_name(&self, _: IpAddr) -> Option<String> {
+        None
+    }
+    fn service_port(&self, _: &str, _: u8) -> Option<u16> {
+        None
+    }
+    fn service_name(&self, _: u16, _: u8) -> Option<&str> {
+        None
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -96,7 +96,7 @@ impl<'a> Lines<'a> {
 
     /// Waits for more bytes; for `begun`, within what is left of the line's time.
     fn receive(&mut self, begun: Option<Instant>) -> Result<(), NoLine> {
-        const CHUNK: usize = 4096;
+        const CHUNK: usize = 32 * 1024;
         let (wait, late) = match begun {
             Some(begun) => (self.patience.line.saturating_sub(begun.elapsed()), NoLine::Stalled),
             None => (self.patience.idle, NoLine::Closed),

@@ -18,6 +18,8 @@ pub enum Flow {
     Note,
     /// Not a place of packets, and not a sum either: how things are now.
     Gauge,
+    /// The largest value met: over several workers the largest counts, not the sum.
+    Peak,
 }
 
 macro_rules! counters {
@@ -103,6 +105,9 @@ counters! {
     ConnectionsIpv6 "connections_ipv6" Gauge "IPv6 connections in the table";
     ConnectionsIpv4Max "connections_ipv4_max" Gauge "IPv4 connections for which the table has room";
     ConnectionsIpv6Max "connections_ipv6_max" Gauge "IPv6 connections for which the table has room";
+    LongRounds "long_rounds" Note "rounds of more than 100 us, but for those in which the kernel took the core away";
+    PreemptedRounds "preempted_rounds" Note "rounds of more than 100 us in which the kernel took the core away";
+    LongestRound "longest_round_us" Peak "longest round, preempted ones left out, in microseconds";
 }
 
 /// Number of counters.
@@ -133,6 +138,14 @@ impl WorkerCounters {
         self.cells[gauge as usize].store(value, Relaxed);
     }
 
+    /// Raises a [`Flow::Peak`] to `value`, if it is lower. Only the owning worker may call it.
+    pub fn raise(&self, counter: Counter, value: u64) {
+        let cell = &self.cells[counter as usize];
+        if cell.load(Relaxed) < value {
+            cell.store(value, Relaxed);
+        }
+    }
+
     /// Reads a counter.
     #[must_use]
     pub fn get(&self, counter: Counter) -> u64 {
@@ -147,7 +160,7 @@ impl WorkerCounters {
             match counter.flow() {
                 Flow::Source => sum.wrapping_add(value),
                 Flow::Sink | Flow::Drop => sum.wrapping_sub(value),
-                Flow::Note | Flow::Gauge => sum,
+                Flow::Note | Flow::Peak | Flow::Gauge => sum,
             }
         })
     }

@@ -9,6 +9,9 @@ use crate::tables::{Family, Tables};
 use crate::tick::Tick;
 use std::net::IpAddr;
 
+/// Places looked at in one step, used or not: 64 KiB of entries, read in a row in some 10 µs.
+const LOOKS: u32 = 1024;
+
 /// Where a listing goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DumpCursor {
@@ -16,8 +19,8 @@ pub enum DumpCursor {
     V4(Index),
     /// IPv6 connections, from this place.
     V6(Index),
-    /// Persistence templates: this of the shards that the worker lists.
-    Templates(usize),
+    /// Persistence templates: this of the shards that the worker lists, from this place.
+    Templates(usize, Index),
 }
 
 impl Default for DumpCursor {
@@ -27,7 +30,8 @@ impl Default for DumpCursor {
 }
 
 impl Engine {
-    /// Tells `each` of at most `count` connections from `cursor` on. Returns where to go on, `None` at the end.
+    /// Tells `each` of at most `count` connections from `cursor` on; perhaps of none, for it looks at a bounded number of
+    /// places. Returns where to go on, `None` at the end.
     ///
     /// An entry that stays is told exactly once; one that comes or goes meanwhile may be missed.
     pub fn dump(
@@ -46,13 +50,19 @@ impl Engine {
             }),
             DumpCursor::V6(first) => Some(match self.dump_table(v6, tables, now, first, count, &mut each) {
                 Some(next) => DumpCursor::V6(next),
-                None => DumpCursor::Templates(0),
+                None => DumpCursor::Templates(0, 0),
             }),
-            DumpCursor::Templates(nth) => {
+            DumpCursor::Templates(nth, first) => {
                 let shard = self.own_template_shards().nth(nth)?;
-                self.templates().each(shard, |template| each(template_info(template, now)));
+                let places = first..first.saturating_add(count.min(LOOKS as usize) as u32);
+                let until = places.end;
+                let more =
+                    self.templates().each(shard, places, |template| each(template_info(template, now)));
+                if more {
+                    return Some(DumpCursor::Templates(nth, until));
+                }
                 self.expectations().each(shard, |expected| each(expected_info(expected, tables, now)));
-                Some(DumpCursor::Templates(nth + 1))
+                Some(DumpCursor::Templates(nth + 1, 0))
             }
         }
     }
@@ -66,7 +76,8 @@ impl Engine {
         count: usize,
         each: &mut impl FnMut(ConnectionInfo),
     ) -> Option<Index> {
-        for (told, (index, conn)) in table.iter_from(first).enumerate() {
+        let until = first.saturating_add(LOOKS).min(table.capacity());
+        for (told, (index, conn)) in table.iter_in(first..until).enumerate() {
             if told == count {
                 return Some(index);
             }
@@ -74,7 +85,7 @@ impl Engine {
             let control = by_template.then(|| self.templates().name(Handle(conn.control)));
             each(ConnectionInfo { control: control.flatten(), ..info(conn, tables, now) });
         }
-        None
+        (until < table.capacity()).then_some(until)
     }
 }
 

@@ -12,6 +12,7 @@ use crate::tables::{ForwardingMethod, Persistence, Server, ServerId, Service, Se
 use crate::tick::Tick;
 use hashbrown::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Shards, as a shift: 64 locks, so that two workers seldom want the same one.
@@ -388,9 +389,13 @@ impl Templates {
         SHARDS
     }
 
-    /// Tells of all templates of one shard.
-    pub(crate) fn each(&self, shard: usize, mut each: impl FnMut(&Template)) {
-        self.lock(shard % SHARDS).slots.iter().flatten().for_each(&mut each);
+    /// Tells of the templates in these places of one shard. Returns whether there are places after them.
+    pub(crate) fn each(&self, shard: usize, places: Range<u32>, mut each: impl FnMut(&Template)) -> bool {
+        let shard = self.lock(shard % SHARDS);
+        let until = (places.end as usize).min(shard.slots.len());
+        let from = (places.start as usize).min(until);
+        shard.slots[from..until].iter().flatten().for_each(&mut each);
+        until < shard.slots.len()
     }
 }
 

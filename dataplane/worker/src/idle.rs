@@ -26,27 +26,31 @@ impl Rest {
         Rest { idle, empty_rounds: 0 }
     }
 
-    /// Called after each round of the poll loop.
+    /// Called after each round of the poll loop. Returns whether others may have had the core.
     #[inline]
-    pub(crate) fn after(&mut self, busy: bool) {
+    pub(crate) fn after(&mut self, busy: bool) -> bool {
         if busy {
             self.empty_rounds = 0;
         } else if self.idle == Idle::Sleep {
             self.empty_rounds = self.empty_rounds.saturating_add(1);
-            self.pause();
+            return self.pause();
         } else {
             std::hint::spin_loop();
         }
+        false
     }
 
-    fn pause(&self) {
+    fn pause(&self) -> bool {
         if self.empty_rounds <= SPIN_ROUNDS {
             std::hint::spin_loop();
-        } else if self.empty_rounds <= YIELD_ROUNDS {
+            return false;
+        }
+        if self.empty_rounds <= YIELD_ROUNDS {
             thread::yield_now();
         } else {
             let steps = u64::from((self.empty_rounds - YIELD_ROUNDS) / GROW_ROUNDS) + 1;
             thread::sleep(Duration::from_micros((steps * SLEEP_MIN_US).min(SLEEP_MAX_US)));
         }
+        true
     }
 }

@@ -18,6 +18,7 @@ mod profile;
 mod report;
 mod setup;
 mod slow_path;
+mod stall;
 mod twin;
 mod worker;
 mod workers;

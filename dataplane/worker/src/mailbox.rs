@@ -20,8 +20,7 @@ const COMMANDS: usize = 32;
 /// How long control waits before it looks for an answer again.
 pub(crate) const PATIENCE: Duration = Duration::from_micros(50);
 
-/// "Tell me some connections from here on." The list travels with it, so that the worker need not allocate (but for
-/// a shard of persistence templates with more than [`PIECE_LEN`]).
+/// "Tell me some connections from here on." The list travels with it, so that the worker need not allocate.
 #[derive(Debug)]
 struct Piece {
     list: Vec<ConnectionInfo>,
@@ -107,6 +106,8 @@ impl Mailbox {
     /// will not answer any more.
     pub(crate) fn connections(&self, is_over: impl Fn() -> bool, each: &mut dyn FnMut(&ConnectionInfo)) {
         let answer = Arc::new(ArrayQueue::new(1));
+        // Two lists: the worker fills one while the other is told.
+        let mut told = Vec::with_capacity(PIECE_LEN);
         let mut list = Vec::with_capacity(PIECE_LEN);
         let mut cursor = Some(DumpCursor::default());
         while cursor.is_some() {
@@ -114,11 +115,12 @@ impl Mailbox {
             if !self.send(Command::Tell(piece), &is_over) {
                 return;
             }
-            let Some(mut answered) = wait_for(&answer, &is_over) else { return };
-            answered.list.iter().for_each(&mut *each);
-            answered.list.clear();
-            (list, cursor) = (answered.list, answered.cursor);
+            told.drain(..).for_each(|info| each(&info));
+            let Some(answered) = wait_for(&answer, &is_over) else { return };
+            cursor = answered.cursor;
+            list = std::mem::replace(&mut told, answered.list);
         }
+        told.iter().for_each(&mut *each);
     }
 }
 

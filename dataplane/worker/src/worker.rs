@@ -5,6 +5,7 @@ use crate::mailbox::Mailbox;
 use crate::mesh::{Parcel, SlowParcel};
 use crate::phase::{Phase, SharedPhase};
 use crate::profile::{Profile, count_burst};
+use crate::stall::StallWatch;
 use rtrb::{Consumer, Producer};
 use shunt_dpdk::{Burst, Mbuf, Mempool, RxQueue, TxQueue};
 use shunt_engine::counters::{Counter, WorkerCounters};
@@ -13,7 +14,7 @@ use shunt_engine::{BURST, Engine, Origin, Tick, Verdict};
 use shunt_publish::Reader;
 use shunt_wire::{Frame, NicPortId};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Everything of a worker's thread.
 pub(crate) struct Worker {
@@ -58,21 +59,25 @@ pub(crate) enum TxExit {
 impl Worker {
     /// Works until it is told to stop.
     pub(crate) fn run(mut self) {
+        let mut watch = StallWatch::new();
         loop {
             let phase = self.phase.get();
             if phase == Phase::Ending {
                 return;
             }
-            let busy = self.round(phase == Phase::Open);
-            self.rest.after(busy);
+            let begun = self.epoch.elapsed();
+            watch.begin(begun, &self.exits.counters);
+            let busy = self.round(begun, phase == Phase::Open);
+            if self.rest.after(busy) {
+                watch.rested();
+            }
         }
     }
 
     /// Everything that is there now, once; from NIC ports only if they are open. Returns whether there was anything.
-    fn round(&mut self, open: bool) -> bool {
-        let elapsed = self.epoch.elapsed();
-        self.profile.round_begins(elapsed.as_nanos() as u64, &self.exits.counters);
-        let now = Tick(elapsed.as_millis() as u64);
+    fn round(&mut self, begun: Duration, open: bool) -> bool {
+        self.profile.round_begins(begun.as_nanos() as u64, &self.exits.counters);
+        let now = Tick(begun.as_millis() as u64);
         // The quiescent point: from here on this round uses one snapshot, and older ones may go.
         let tables: &Tables = self.reader.observe();
         let mut pass = Pass { engine: &mut self.engine, exits: &mut self.exits, tables, now };

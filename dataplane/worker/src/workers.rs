@@ -83,7 +83,7 @@ fn random<const N: usize>() -> Result<[u8; N], StartError> {
 
 impl Workers {
     /// Opens the NIC ports, makes the twins in the network namespace of the calling thread, and starts all threads. NIC
-    /// ports are not read before the first [`Workers::publish`]; the kernel can send through its twins at once.
+    /// ports are not read before [`Workers::open`]; the kernel can send through its twins at once.
     ///
     /// `want_neighbour` is called, by the slow path's thread, with each address whose neighbour is to be resolved.
     ///
@@ -129,16 +129,19 @@ impl Workers {
         self.ports.get(index).is_some_and(|port| port.running.link_up())
     }
 
-    /// Publishes a snapshot and returns once every worker and the slow path use it. The first one opens the NIC ports.
+    /// Publishes a snapshot and returns once every worker and the slow path use it.
     ///
     /// # Errors
     /// [`Lagging`] if that takes longer than `patience`; its reader is the number of the worker, or the number of workers
     /// for the slow path. The snapshot is published all the same.
     pub fn publish(&self, tables: Tables, patience: Duration) -> Result<(), Lagging> {
         let generation = self.publisher.publish(tables);
-        let everyone = self.publisher.wait_observed(generation, patience);
+        self.publisher.wait_observed(generation, patience)
+    }
+
+    /// Lets packets in: from now on workers read their NIC ports.
+    pub fn open(&self) {
         self.phase.advance(Phase::Open);
-        everyone
     }
 
     /// Counts and statistics per real server.

@@ -201,6 +201,7 @@ fn forward_by_direct_routing(workers_len: usize) {
     println!("{}", workers.report());
     assert_eq!(workers.report().lines().count(), 2);
     workers.publish(tables(&workers, &[via(1), via(2)]), PATIENCE).unwrap();
+    workers.open();
     wait_until("100 packets sent", &workers, || sum(&workers, Counter::Transmitted) == 100);
     assert_eq!(sum(&workers, Counter::Received), 100);
     assert_eq!(sum(&workers, Counter::NewConnections), 100);
@@ -255,6 +256,7 @@ fn frames_wait_for_their_neighbour() {
         let want = move |address| tell.send(address).unwrap();
         let workers = Workers::start(&eal, &config(1, ports), want).unwrap();
         workers.publish(tables(&workers, &[Hop::Unresolved, Hop::Unresolved]), PATIENCE).unwrap();
+        workers.open();
         let mut asked: Vec<IpAddr> = (0..2).map(|_| wanted.recv_timeout(PATIENCE).unwrap()).collect();
         asked.sort();
         assert_eq!(asked, [IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2])]);
@@ -262,6 +264,7 @@ fn frames_wait_for_their_neighbour() {
 
         // One neighbour answers, the other does not.
         workers.publish(tables(&workers, &[via(1), Hop::Unresolved]), PATIENCE).unwrap();
+        workers.open();
         wait_until("5 packets sent", &workers, || sum(&workers, Counter::Transmitted) == 5);
         wait_until("5 given up", &workers, || sum(&workers, Counter::NoNeighbour) == 5);
         expect_balance(&workers);
@@ -294,6 +297,7 @@ fn the_kernel_talks_through_its_twin() {
         assert_eq!(rig::mac_of("va"), report.mac.0);
         run("ip addr add 10.99.0.1/24 dev twin-lan");
         workers.publish(tables(&workers, &[]), PATIENCE).unwrap();
+        workers.open();
         // ARP and UDP, both ways.
         let socket = UdpSocket::bind("10.99.0.1:7000").unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -328,6 +332,7 @@ fn without_a_twin_all_else_is_dropped_and_counted() {
         let ports = vec![port("null", "net_null0".into(), None)];
         let workers = Workers::start(&eal, &config(1, ports), |_| {}).unwrap();
         workers.publish(tables(&workers, &[]), PATIENCE).unwrap();
+        workers.open();
         wait_until("many frames", &workers, || sum(&workers, Counter::Received) > 10_000);
         let counters = workers.worker_counters()[0].clone();
         workers.stop();
@@ -350,6 +355,7 @@ fn a_device_that_is_not_there_ends_the_start() {
         let ports = vec![port("c", "net_null1".into(), None)];
         let workers = Workers::start(&eal, &config(1, ports), |_| {}).unwrap();
         workers.publish(tables(&workers, &[]), PATIENCE).unwrap();
+        workers.open();
         wait_until("frames", &workers, || sum(&workers, Counter::Received) > 100);
     });
 }

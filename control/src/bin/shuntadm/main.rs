@@ -5,7 +5,7 @@
 mod wrapper;
 
 use shunt_control::protocol::{self, Frame, STATUS_TROUBLE};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -54,10 +54,11 @@ fn connect(path: &PathBuf) -> Result<UnixStream, String> {
 fn send_input(mut to: UnixStream, without_comments: bool) {
     std::thread::spawn(move || {
         let stdin = io::stdin().lock();
-        let mut input: Box<dyn BufRead> =
-            if without_comments { wrapper::without_comments(stdin) } else { Box::new(stdin) };
         // If it fails, the daemon has gone or ended the command: the answer tells.
-        let _ = protocol::send_input(&mut input, &mut to);
+        let _ = match without_comments {
+            true => protocol::send_input(wrapper::without_comments(stdin), &mut to),
+            false => protocol::send_input(stdin, &mut to),
+        };
     });
 }
 

@@ -1,6 +1,6 @@
 //! `ipvsadm-save` and `ipvsadm-restore`, which the kernel's package has as shell scripts (spec `cli.md` §15).
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, Read};
 use std::path::Path;
 
 /// What to ask of the daemon.
@@ -38,8 +38,8 @@ pub fn requests(argv: Vec<String>) -> Result<Requests, String> {
 }
 
 /// The input without lines that begin with `#`.
-pub fn without_comments(input: impl BufRead + 'static) -> Box<dyn BufRead> {
-    Box::new(BufReader::new(Uncommented { input, line: Vec::new(), start: 0 }))
+pub fn without_comments(input: impl BufRead) -> impl Read {
+    Uncommented { input, line: Vec::new(), start: 0 }
 }
 
 struct Uncommented<R> {

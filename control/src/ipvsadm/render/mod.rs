@@ -17,7 +17,7 @@ mod tunnel;
 
 pub(super) use connections::write_connections;
 pub(super) use daemons::write_daemons;
-pub(super) use save::write_rules;
+pub(super) use save::{write_rules, write_state};
 
 use super::Names;
 use super::command::{Columns, Format};

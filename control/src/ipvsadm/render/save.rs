@@ -1,9 +1,10 @@
 //! `-S`: the table as commands (spec `cli.md` §11). Thresholds are not saved, nor were they ever.
 
 use super::order::{sort_servers, sort_services};
-use super::service::{flag_names, netmask, protocol_of};
+use super::service::{flag_names, netmask, plain_flag_names, protocol_of};
 use super::{Page, endpoint::endpoint};
-use crate::director::name_of_scheduler;
+use crate::director::{Snapshot, name_of_scheduler};
+use crate::ipvsadm::names::NoNames;
 use shunt_engine::tables::{
     Family, ForwardingMethod, Server, Service, ServiceKey, TunnelChecksum, TunnelKind,
 };
@@ -16,10 +17,43 @@ pub(in super::super) fn write_rules(page: &Page, out: &mut dyn Write) -> io::Res
     for service in services {
         let key = service_words(page, service);
         write_service(service, &key, out)?;
+        if let Some(names) = flag_names(service.scheduler, service.flags) {
+            write!(out, " -b {names}")?;
+        }
+        writeln!(out)?;
         let mut servers: Vec<&Server> = page.snapshot.servers(service).collect();
         sort_servers(&mut servers);
         for server in servers {
             write_server(page, service, &key, server, out)?;
+            writeln!(out)?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes the whole table, oldest first, with all that there is to say of it.
+pub(in super::super) fn write_state(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
+    let page = &Page { snapshot, names: &NoNames, numeric: true, exact: true };
+    for service in snapshot.services().into_iter().rev() {
+        let key = match service.key {
+            // Not signed, as `-S` has them: so they can be read again.
+            ServiceKey::Fwmark { family, mark } => {
+                format!("-f {mark}{}", if family == Family::V6 { " -6" } else { "" })
+            }
+            ServiceKey::Address { .. } => service_words(page, service),
+        };
+        write_service(service, &key, out)?;
+        if let Some(names) = plain_flag_names(service.flags) {
+            write!(out, " -b {names}")?;
+        }
+        writeln!(out)?;
+        let servers: Vec<&Server> = snapshot.servers(service).collect();
+        for server in servers.into_iter().rev() {
+            write_server(page, service, &key, server, out)?;
+            if server.upper_threshold != 0 {
+                write!(out, " -x {} -y {}", server.upper_threshold, server.lower_threshold)?;
+            }
+            writeln!(out)?;
         }
     }
     Ok(())
@@ -42,6 +76,7 @@ fn service_words(page: &Page, service: &Service) -> String {
     }
 }
 
+/// Without flags and newline.
 fn write_service(service: &Service, key: &str, out: &mut dyn Write) -> io::Result<()> {
     write!(out, "-A {key} -s {}", name_of_scheduler(service.scheduler))?;
     if let Some(persistence) = service.persistence {
@@ -56,12 +91,10 @@ fn write_service(service: &Service, key: &str, out: &mut dyn Write) -> io::Resul
     if service.flags.one_packet {
         write!(out, " -o")?;
     }
-    if let Some(names) = flag_names(service.scheduler, service.flags) {
-        write!(out, " -b {names}")?;
-    }
-    writeln!(out)
+    Ok(())
 }
 
+/// Without thresholds and newline.
 fn write_server(
     page: &Page,
     service: &Service,
@@ -88,5 +121,5 @@ fn write_server(
             TunnelKind::Gre => write!(out, " --tun-type gre {checksum}")?,
         }
     }
-    writeln!(out)
+    Ok(())
 }

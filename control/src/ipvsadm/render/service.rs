@@ -79,6 +79,11 @@ pub(super) fn flag_names(scheduler: SchedulerKind, flags: ServiceFlags) -> Optio
     set.contains(&true).then(|| named().collect::<Vec<_>>().join(","))
 }
 
+/// The names that flags have with every scheduler; `None` if none is set.
+pub(super) fn plain_flag_names(flags: ServiceFlags) -> Option<String> {
+    flag_names(SchedulerKind::None, flags)
+}
+
 /// The persistence mask as text, unless it is the default.
 pub(super) fn netmask(service: &Service) -> Option<String> {
     let family = match service.key {

@@ -284,9 +284,10 @@ impl<A: Address> ConnTable<A> {
         self.release(index)
     }
 
-    /// Entries in the table from `first` on, in the order of their place, with the place after each.
-    pub fn iter_from(&self, first: Index) -> impl Iterator<Item = (Index, &Conn<A>)> {
-        let from = (first as usize).min(self.entries.len());
-        (first..).zip(&self.entries[from..]).filter(|(_, entry)| entry.has(flag::HASHED))
+    /// Entries among these places, in their order, each with its place.
+    pub fn iter_in(&self, places: std::ops::Range<Index>) -> impl Iterator<Item = (Index, &Conn<A>)> {
+        let until = (places.end as usize).min(self.entries.len());
+        let from = (places.start as usize).min(until);
+        (places.start..).zip(&self.entries[from..until]).filter(|(_, entry)| entry.has(flag::HASHED))
     }
 }

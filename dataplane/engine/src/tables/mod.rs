@@ -3,6 +3,7 @@
 //! `Tables` is immutable once published. Control keeps a working copy, changes it through the methods here (each copies
 //! only what it touches) and publishes a clone. Nothing here knows of `ipvsadm`; control decides what may be added.
 
+mod addresses;
 mod chunks;
 mod marks;
 mod routes;
@@ -10,6 +11,7 @@ mod server;
 mod service;
 mod settings;
 
+use addresses::AddressCounts;
 pub use chunks::Chunks;
 pub use marks::{MarkRule, Marked, Marks, Prefix};
 pub use routes::Routes;
@@ -47,7 +49,7 @@ pub struct Tables {
     services: Chunks<Arc<Service>>,
     servers: Chunks<Server>,
     /// Real servers by (protocol-less) address: is a packet from one of them? Counts the records of the address.
-    real_addresses: Arc<HashMap<IpAddr, u32>>,
+    real_addresses: AddressCounts,
     /// Services whose port is 0 or which match a firewall mark (spec §3.1 step 4).
     any_port_services: u32,
     /// Services on port 21 (spec §3.1 step 3).
@@ -56,7 +58,7 @@ pub struct Tables {
     /// Servers that became unavailable, ever.
     deletions: u64,
     /// Addresses of address services, with the number of services on each.
-    virtual_addresses: Arc<HashMap<IpAddr, u32>>,
+    virtual_addresses: AddressCounts,
     marks: Arc<Marks>,
     routes: Arc<Routes>,
     local: Arc<HashSet<IpAddr>>,
@@ -68,26 +70,11 @@ fn shard(key: &ServiceKey) -> usize {
     // Any spread will do: it only decides which small map is copied when a service is added.
     let fold = match key {
         ServiceKey::Address { protocol, vaddr, vport } => {
-            let address = match vaddr {
-                IpAddr::V4(address) => address.to_bits(),
-                IpAddr::V6(address) => {
-                    let bits = address.to_bits();
-                    (bits ^ (bits >> 32) ^ (bits >> 64) ^ (bits >> 96)) as u32
-                }
-            };
-            address ^ u32::from(*vport) ^ (u32::from(*protocol) << 16)
+            addresses::fold(vaddr) ^ u32::from(*vport) ^ (u32::from(*protocol) << 16)
         }
         ServiceKey::Fwmark { mark, .. } => *mark,
     };
     (fold.wrapping_mul(0x9E37_79B1) >> 26) as usize % SHARDS
-}
-
-fn count(map: &mut HashMap<IpAddr, u32>, address: IpAddr, added: bool) {
-    let count = map.entry(address).or_insert(0);
-    *count = if added { *count + 1 } else { *count - 1 };
-    if *count == 0 {
-        map.remove(&address);
-    }
 }
 
 impl Tables {
@@ -161,7 +148,7 @@ impl Tables {
     /// Does any server, deleted ones included, have this address?
     #[must_use]
     pub fn is_real_address(&self, address: &IpAddr) -> bool {
-        self.real_addresses.contains_key(address)
+        self.real_addresses.contains(address)
     }
 
     /// Adds a service or replaces the one with the same id.
@@ -194,7 +181,7 @@ impl Tables {
             ServiceKey::Address { .. } => {}
         }
         if let ServiceKey::Address { vaddr, .. } = key {
-            count(Arc::make_mut(&mut self.virtual_addresses), *vaddr, added);
+            self.virtual_addresses.count(*vaddr, added);
         }
     }
 
@@ -203,9 +190,9 @@ impl Tables {
         let before = self.servers.get(server.id.0).map(|old| old.daddr);
         if before != Some(server.daddr) {
             if let Some(before) = before {
-                count(Arc::make_mut(&mut self.real_addresses), before, false);
+                self.real_addresses.count(before, false);
             }
-            count(Arc::make_mut(&mut self.real_addresses), server.daddr, true);
+            self.real_addresses.count(server.daddr, true);
         }
         let id = server.id;
         if !server.available && self.servers.get(id.0).is_some_and(|before| before.available) {
@@ -224,7 +211,7 @@ impl Tables {
     /// Forgets a server. No connection may name it any more.
     pub fn remove_server(&mut self, id: ServerId) {
         if let Some(address) = self.servers.get(id.0).map(|server| server.daddr) {
-            count(Arc::make_mut(&mut self.real_addresses), address, false);
+            self.real_addresses.count(address, false);
             self.servers.set(id.0, None);
         }
     }
@@ -232,7 +219,7 @@ impl Tables {
     /// Does any address service have this virtual address?
     #[must_use]
     pub fn has_virtual_address(&self, address: &IpAddr) -> bool {
-        self.virtual_addresses.contains_key(address)
+        self.virtual_addresses.contains(address)
     }
 
     /// The firewall mark of a packet; 0 = none.

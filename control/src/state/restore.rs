@@ -1,0 +1,105 @@
+//! The state file is put in force, before there are packets.
+
+use super::file::{Kind, Reader, StateError};
+use super::{commands, record};
+use crate::dataplane::Dataplane;
+use crate::director::Director;
+use shunt_engine::{ConnectionInfo, InstallFrom, Tally};
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// Restores what the file holds. A file that cannot be used is set aside, and the director starts empty.
+pub(crate) fn restore(path: &Path, director: &Mutex<Director>, dataplane: &dyn Dataplane) {
+    match try_restore(path, director, dataplane) {
+        Ok(true) => {}
+        Ok(false) => tracing::info!("no state file {}: starting empty", path.display()),
+        Err(error) => {
+            tracing::error!("state not restored: {error}");
+            set_aside(path);
+        }
+    }
+}
+
+/// So that the next save does not overwrite what somebody may want to look at.
+fn set_aside(path: &Path) {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".refused");
+    if std::fs::rename(path, path.with_file_name(&name)).is_ok() {
+        tracing::warn!("the state file was renamed to {}", name.display());
+    }
+}
+
+/// False if there is no file.
+fn try_restore(
+    path: &Path,
+    director: &Mutex<Director>,
+    dataplane: &dyn Dataplane,
+) -> Result<bool, StateError> {
+    let begun = Instant::now();
+    // All of it is checked before anything of it counts.
+    let Some(mut reader) = Reader::open(path)? else { return Ok(false) };
+    let mut payload = Vec::new();
+    while let Some(kind) = reader.next(&mut payload)? {
+        let fine = match kind {
+            Kind::Commands => str::from_utf8(&payload).is_ok(),
+            _ => count(&payload).is_some(),
+        };
+        if !fine {
+            return Err(reader.damaged("a record makes no sense"));
+        }
+    }
+    let mut lines = String::new();
+    each_block(path, Kind::Commands, |payload, _| lines += &String::from_utf8_lossy(payload))?;
+    for complaint in commands::carry_out(&lines, director) {
+        tracing::warn!("from the state file: {complaint}");
+    }
+    // Templates first: connections name those that control them.
+    let mut tally = Tally::default();
+    for kind in [Kind::Templates, Kind::Connections] {
+        each_block(path, kind, |payload, age| {
+            tally.add(dataplane.install(&mut living(payload, age), InstallFrom::StateFile));
+        })?;
+    }
+    tracing::info!(
+        "restored from {}, which is {:?} old, in {:?}: {} connections and templates; no room for {}",
+        path.display(),
+        reader.age,
+        begun.elapsed(),
+        tally.created,
+        tally.no_room
+    );
+    Ok(true)
+}
+
+/// The number of records; `None` if they do not fill the payload.
+fn count(mut payload: &[u8]) -> Option<usize> {
+    let mut count = 0;
+    while !payload.is_empty() {
+        record::read(&mut payload)?;
+        count += 1;
+    }
+    Some(count)
+}
+
+fn each_block(path: &Path, wanted: Kind, mut each: impl FnMut(&[u8], Duration)) -> Result<(), StateError> {
+    let Some(mut reader) = Reader::open(path)? else { return Ok(()) };
+    let mut payload = Vec::new();
+    while let Some(kind) = reader.next(&mut payload)? {
+        if kind == wanted {
+            each(&payload, reader.age);
+        }
+    }
+    Ok(())
+}
+
+/// The records of a block that have not expired since.
+fn living(mut payload: &[u8], age: Duration) -> impl Iterator<Item = ConnectionInfo> {
+    let age_ms = age.as_millis() as u64;
+    std::iter::from_fn(move || if payload.is_empty() { None } else { record::read(&mut payload) }).filter_map(
+        move |mut info| {
+            info.expires_ms = info.expires_ms.checked_sub(age_ms).filter(|left| *left > 0)?;
+            Some(info)
+        },
+    )
+}

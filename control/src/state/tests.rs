@@ -1,0 +1,243 @@
+use super::file::{Kind, Reader, StateError, Writer};
+use super::{Configured, record, restore, saver};
+use crate::config::Ipvs;
+use crate::dataplane::tests::Recorder;
+use crate::director::{Director, Limits, Mark, StaticResolver};
+use crate::ipvsadm::{self, Access, NoNames};
+use shunt_engine::tables::{Family, ServerId};
+use shunt_engine::{ConnectionInfo, ControlKey, SequenceShift};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+const TEMPLATE: u32 = 0x1000;
+
+struct Rig {
+    dataplane: Arc<Recorder>,
+    director: Mutex<Director>,
+}
+
+impl Rig {
+    fn new() -> Rig {
+        let dataplane = Arc::new(Recorder::new(1, 64));
+        let limits = Limits { services: 64, servers: 64 };
+        let director =
+            Director::new(dataplane.clone(), Arc::new(StaticResolver::default()), Vec::new(), limits);
+        Rig { dataplane, director: Mutex::new(director) }
+    }
+
+    fn run(&self, lines: &str) -> String {
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let argv = ["ipvsadm".to_owned(), "-R".to_owned()];
+        let (input, director) = (&mut lines.as_bytes(), &self.director);
+        ipvsadm::run(&argv, input, &mut stdout, &mut stderr, director, &NoNames, Access::ReadWrite);
+        assert_eq!(String::from_utf8_lossy(&stderr), "", "{lines}");
+        String::from_utf8(stdout).unwrap()
+    }
+
+    fn save(&self, path: &Path, configured: &Configured) -> u64 {
+        saver::save(path, &self.director, configured).unwrap()
+    }
+
+    fn restored(path: &Path) -> Rig {
+        let rig = Rig::new();
+        restore(path, &rig.director, &*rig.dataplane);
+        rig
+    }
+
+    fn connections(&self) -> Vec<ConnectionInfo> {
+        self.dataplane.connections.lock().unwrap().clone()
+    }
+}
+
+fn configured() -> Configured {
+    Configured { ipvs: Ipvs::default(), marks: Vec::new() }
+}
+
+fn connection(caddr: &str, cport: u16) -> ConnectionInfo {
+    let caddr = caddr.parse().unwrap();
+    ConnectionInfo {
+        protocol: 6,
+        family: Family::of(&caddr),
+        caddr,
+        cport,
+        vaddr: [10, 0, 0, 1].into(),
+        vport: 80,
+        daddr: "fd00::7".parse().unwrap(),
+        dport: 8080,
+        state: 1,
+        timeout_ms: 900_000,
+        expires_ms: 890_000,
+        flags: 0x102,
+        fwmark: 7,
+        in_packets: 12,
+        server: ServerId::NONE,
+        control: None,
+        sequence: None,
+        pe_data: None,
+    }
+}
+
+fn all_kinds() -> Vec<ConnectionInfo> {
+    let control =
+        ControlKey { protocol: 0, client_net: [192, 0, 2, 0].into(), vaddr: [0, 0, 0, 7].into(), vport: 0 };
+    let shift = |init_seq| SequenceShift { init_seq, delta: 3, previous_delta: u32::MAX };
+    vec![
+        ConnectionInfo { control: Some(control), ..connection("192.0.2.1", 1024) },
+        ConnectionInfo { sequence: Some([shift(1), shift(2)]), ..connection("2001:db8::1", 65_535) },
+        ConnectionInfo {
+            flags: TEMPLATE,
+            pe_data: Some("call@host".to_owned()),
+            ..connection("192.0.2.0", 0)
+        },
+    ]
+}
+
+#[test]
+fn records_come_back() {
+    let mut bytes = Vec::new();
+    all_kinds().iter().for_each(|info| record::write(info, &mut bytes));
+    let mut rest = &bytes[..];
+    for info in all_kinds() {
+        assert_eq!(record::read(&mut rest), Some(info));
+    }
+    assert!(rest.is_empty());
+    for len in 0..40 {
+        assert_eq!(record::read(&mut &bytes[..len]), None);
+    }
+}
+
+#[test]
+fn a_restart_keeps_everything() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state");
+    let rig = Rig::new();
+    rig.run(
+        "-A -t 10.0.0.9:80 -s wrr\n-A -t 10.0.0.1:80 -s sh -b sh-port,flag-1 -p 60 -M 255.255.255.0\n\
+         -A -f 4294967295 -6 -s mh -p 5 -M 64\n-A -u 10.0.0.1:5060 -s rr -p --pe sip -o\n\
+         -a -t 10.0.0.1:80 -r 10.1.0.2:8080 -m -w 7 -x 20 -y 10\n-a -t 10.0.0.1:80 -r 10.1.0.1:80 -g -w 0\n\
+         -a -t 10.0.0.9:80 -r 10.1.0.1 -i --tun-type gue --tun-port 6080 --tun-csum\n--set 0 0 77\n",
+    );
+    {
+        let mut director = rig.director.lock().unwrap();
+        director.set_sysctl("drop_entry", "2").unwrap();
+        director.set_sysctl("run_estimation", "0").unwrap();
+        let words = ["9", "destination", "10.0.0.0/24", "protocol", "tcp"].map(str::to_owned);
+        director.set_marks(vec![Mark::parse(&words).unwrap()]).unwrap();
+    }
+    *rig.dataplane.connections.lock().unwrap() = all_kinds();
+    assert_eq!(rig.save(&path, &configured()), 3);
+
+    let again = Rig::restored(&path);
+    for list in ["-S -n", "-L -n --nosort", "-L -n --thresholds", "-L -n --tun-info", "-L --timeout"] {
+        assert_eq!(again.run(list), rig.run(list), "{list}");
+    }
+    let (director, old) = (again.director.lock().unwrap(), rig.director.lock().unwrap());
+    assert_eq!(director.sysctls(), old.sysctls());
+    assert_eq!(director.marks(), old.marks());
+    drop((director, old));
+    // Templates come first, and nothing was published twice before they did.
+    let connections = again.connections();
+    assert!(connections[0].is_template() && connections.len() == 3);
+    assert!(!again.dataplane.published.lock().unwrap().is_empty());
+}
+
+#[test]
+fn what_is_as_configured_is_left_to_the_configuration() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state");
+    let rig = Rig::new();
+    rig.director.lock().unwrap().set_sysctl("drop_entry", "2").unwrap();
+    let ipvs = Ipvs { drop_entry: 2, ..Ipvs::default() };
+    rig.save(&path, &Configured { ipvs, marks: Vec::new() });
+    let again = Rig::restored(&path);
+    assert!(again.director.lock().unwrap().sysctls().contains(&("drop_entry", "0".to_owned())));
+}
+
+#[test]
+fn connections_of_deleted_servers_stay_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state");
+    let rig = Rig::new();
+    rig.run("-A -t 10.0.0.1:80\n-a -t 10.0.0.1:80 -r 10.1.0.1 -m\n-a -t 10.0.0.1:80 -r 10.1.0.2 -m\n");
+    rig.run("-d -t 10.0.0.1:80 -r 10.1.0.1\n");
+    let to = |server, cport| ConnectionInfo { server: ServerId(server), ..connection("192.0.2.1", cport) };
+    *rig.dataplane.connections.lock().unwrap() = vec![to(0, 1), to(1, 2)];
+    assert_eq!(rig.save(&path, &configured()), 1);
+    assert_eq!(Rig::restored(&path).connections()[0].cport, 2);
+}
+
+/// Every file that differs from a good one in a byte, or is a piece of it, is refused as a whole and set aside.
+#[test]
+fn damaged_and_foreign_files_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state");
+    let rig = Rig::new();
+    rig.run("-A -t 10.0.0.1:80\n");
+    *rig.dataplane.connections.lock().unwrap() = all_kinds();
+    rig.save(&path, &configured());
+    let good = std::fs::read(&path).unwrap();
+    let refused = |bytes: &[u8], what: &str| {
+        std::fs::write(&path, bytes).unwrap();
+        let again = Rig::restored(&path);
+        assert_eq!(again.run("-S -n\n"), "", "{what}");
+        assert!(again.connections().is_empty(), "{what}");
+        assert!(!path.exists() && path.with_file_name("state.refused").exists(), "{what}");
+    };
+    // Bytes 12 to 19 say when it was written; any time will do.
+    for place in (0..12).chain(20..good.len()) {
+        let mut bytes = good.clone();
+        bytes[place] ^= 0x10;
+        refused(&bytes, &format!("byte {place}"));
+    }
+    for len in 0..good.len() {
+        refused(&good[..len], &format!("{len} bytes"));
+    }
+    refused(&[&good[..], b"x"].concat(), "a byte too many");
+    std::fs::write(&path, &good).unwrap();
+    assert_eq!(Rig::restored(&path).connections().len(), 3);
+}
+
+#[test]
+fn refusals_say_why() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state");
+    let open = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        Reader::open(&path).err().map(|error| error.to_string()).unwrap_or_default()
+    };
+    assert!(open(b"[Unit]\nDescription=x").contains("is no state file of shunt"));
+    assert!(open(b"").contains("is no state file of shunt"));
+    assert!(
+        open(b"shunt-st\x02\0\0\0").contains("is a state file of version 2; this shuntd reads version 1")
+    );
+    assert!(matches!(Reader::open(&directory.path().join("none")), Ok(None)));
+}
+
+#[test]
+fn what_has_expired_meanwhile_is_not_restored() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state");
+    let mut records = Vec::new();
+    for (cport, expires_ms) in [(1, 20_000), (2, 90_000)] {
+        record::write(&ConnectionInfo { expires_ms, ..connection("192.0.2.1", cport) }, &mut records);
+    }
+    let mut writer = Writer::create(&path).unwrap();
+    writer.block(Kind::Connections, &records).unwrap();
+    writer.finish().unwrap();
+    // A minute older: the time stands behind magic and version.
+    let mut bytes = std::fs::read(&path).unwrap();
+    let written = u64::from_le_bytes(bytes[12..20].try_into().unwrap()) - 60;
+    bytes[12..20].copy_from_slice(&written.to_le_bytes());
+    std::fs::write(&path, bytes).unwrap();
+    let connections = Rig::restored(&path).connections();
+    assert_eq!(connections.len(), 1);
+    assert!(connections[0].cport == 2 && (25_000..=30_000).contains(&connections[0].expires_ms));
+}
+
+#[test]
+fn a_failing_save_leaves_the_old_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("none").join("state");
+    let error = saver::save(&path, &Rig::new().director, &configured()).unwrap_err();
+    assert!(matches!(error, StateError::Io { .. }), "{error}");
+}
