@@ -1,7 +1,7 @@
 //! The measurements.
 
 use crate::frame::FixedFrame;
-use crate::traffic::{VIP, client, tables, udp};
+use crate::traffic::{VIP, client, request, tables, udp};
 use shunt_engine::board::Boards;
 use shunt_engine::counters::WorkerCounters;
 use shunt_engine::persist::Templates;
@@ -25,6 +25,12 @@ pub enum Case {
     /// NAT, replies.
     #[value(name = "reply")]
     NatReply,
+    /// Direct routing, IPv6.
+    #[value(name = "dr6")]
+    DirectRouting6,
+    /// NAT, requests, IPv6.
+    #[value(name = "nat6")]
+    Nat6,
     /// New flows only.
     New,
 }
@@ -36,20 +42,24 @@ impl Case {
             Case::Tunnel => "tunnel",
             Case::Nat => "nat",
             Case::NatReply => "reply",
+            Case::DirectRouting6 => "dr6",
+            Case::Nat6 => "nat6",
             Case::New => "new",
         }
     }
 }
 
-fn engine(max: u32) -> Engine {
+/// With room for so many connections of IPv4 and of IPv6; worker 0 of 1, or as `workers` says.
+pub fn engine((max_ipv4, max_ipv6): (u32, u32), workers: (u8, u8)) -> Engine {
     Engine::new(EngineConfig {
-        worker: 0,
-        workers: 1,
-        hardware_steering: false,
-        max_ipv4: max,
-        max_ipv6: 1,
+        worker: workers.0,
+        workers: workers.1,
+        // Each thread is given its own flows.
+        hardware_steering: true,
+        max_ipv4,
+        max_ipv6,
         services_max: 16,
-        boards: Boards::new(1, 2048),
+        boards: Boards::new(usize::from(workers.1), 2048),
         templates: Templates::new(64),
         expectations: Expectations::new(),
         counters: WorkerCounters::default(),
@@ -60,7 +70,7 @@ fn engine(max: u32) -> Engine {
 }
 
 /// Packets in random order over all flows; at most 2 M, so that they stay a small part of memory traffic.
-fn shuffled(flows: u32) -> Vec<u32> {
+pub fn shuffled(flows: u32) -> Vec<u32> {
     let count = flows.clamp(1 << 16, 1 << 21);
     let mut state = 1u64;
     (0..count)
@@ -118,13 +128,15 @@ pub fn floor(flows: u32) -> Box<dyn FnMut(u64) -> f64> {
 /// Nanoseconds per packet of established flows.
 pub fn measure(case: Case, flows: u32) -> Box<dyn FnMut(u64) -> f64> {
     let method = match case {
-        Case::DirectRouting | Case::New => ForwardingMethod::DirectRouting,
+        Case::DirectRouting | Case::DirectRouting6 | Case::New => ForwardingMethod::DirectRouting,
         Case::Tunnel => ForwardingMethod::Tunnel,
-        Case::Nat | Case::NatReply => ForwardingMethod::Nat,
+        Case::Nat | Case::Nat6 | Case::NatReply => ForwardingMethod::Nat,
     };
-    let tables = tables(method, SchedulerKind::Lc, 4);
-    let mut engine = engine(flows);
-    let requests: Vec<[u8; 64]> = (0..flows).map(|n| udp(client(n), (VIP, 80))).collect();
+    let family = if matches!(case, Case::DirectRouting6 | Case::Nat6) { 6 } else { 4 };
+    let tables = tables(family, method, SchedulerKind::Lc, 4);
+    let room = if family == 4 { (flows, 1) } else { (1, flows) };
+    let mut engine = engine(room, (0, 1));
+    let requests: Vec<[u8; 64]> = (0..flows).map(|n| request(family, n)).collect();
     run(&mut engine, &tables, &requests, u64::from(flows).next_multiple_of(BURST as u64));
     let order = shuffled(flows);
     let packets: Vec<[u8; 64]> = if case == Case::NatReply {
@@ -151,7 +163,8 @@ fn bound_servers(engine: &Engine, tables: &Tables) -> HashMap<([u8; 4], u16), [u
     servers
 }
 
-fn run(engine: &mut Engine, tables: &Tables, packets: &[[u8; 64]], total: u64) -> f64 {
+/// Nanoseconds per packet of a set of packets, over and over.
+pub fn run(engine: &mut Engine, tables: &Tables, packets: &[[u8; 64]], total: u64) -> f64 {
     let mut verdicts = [Verdict::Punt(NicPortId(0)); BURST];
     let packets: std::borrow::Cow<'_, [[u8; 64]]> = if packets.len().is_multiple_of(BURST) {
         packets.into()
@@ -170,17 +183,8 @@ fn run(engine: &mut Engine, tables: &Tables, packets: &[[u8; 64]], total: u64) -
     spent
 }
 
-/// New flows per second into a table that they fill to three quarters.
-pub fn new_flows() -> f64 {
-    const FLOWS: u32 = 1 << 20;
-    let tables = tables(ForwardingMethod::DirectRouting, SchedulerKind::Wlc, 10);
-    let packets: Vec<[u8; 64]> = (0..FLOWS).map(|n| udp(client(n), (VIP, 80))).collect();
-    let mut engine = engine(FLOWS + FLOWS / 3);
-    1e9 / run(&mut engine, &tables, &packets, u64::from(FLOWS))
-}
-
 /// Time that this thread had a processor, in ns: what others do on the machine does not count.
-fn cpu_ns() -> u64 {
+pub fn cpu_ns() -> u64 {
     let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID);
     let time = time.expect("every Linux has this clock");
     time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64

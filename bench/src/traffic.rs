@@ -19,9 +19,40 @@ pub fn clock_ghz() -> f64 {
     mhz.and_then(|mhz| mhz.trim().parse::<f64>().ok()).map_or(1.0, |mhz| mhz / 1000.0)
 }
 
+/// The service's IPv6 address: 2001:db8:1::100.
+pub const VIP6: u128 = 0x2001_0db8_0001 << 80 | 0x100;
+
 /// The address of real server `n`.
-pub fn real(n: u32) -> [u8; 4] {
-    [10, 0, 2, 11 + n as u8]
+fn real(family: u8, n: u32) -> IpAddr {
+    match family {
+        4 => IpAddr::from((0x0a01_0001 + n).to_be_bytes()),
+        _ => IpAddr::from(((0x2001_0db8_0002 << 80) + 1 + u128::from(n)).to_be_bytes()),
+    }
+}
+
+/// The packet of flow `n` to the service.
+pub fn request(family: u8, n: u32) -> [u8; 64] {
+    if family == 4 { udp(client(n), (VIP, 80)) } else { udp6(n) }
+}
+
+/// A UDP packet of 64 bytes over IPv6 from the client of flow `n` to the service.
+fn udp6(n: u32) -> [u8; 64] {
+    let (address, cport) = client(n);
+    let mut packet = [0; 64];
+    packet[..14].copy_from_slice(&[2, 0, 0, 0, 1, 1, 2, 0, 0, 0, 1, 0xfe, 0x86, 0xdd]);
+    packet[14..22].copy_from_slice(&[0x60, 0, 0, 0, 0, 10, UDP, 64]);
+    packet[22..30].copy_from_slice(&[0x20, 0x01, 0x0d, 0xb8, 0, 0xc, 0, 0]);
+    packet[34..38].copy_from_slice(&address);
+    packet[38..54].copy_from_slice(&VIP6.to_be_bytes());
+    packet[54..56].copy_from_slice(&cport.to_be_bytes());
+    packet[56..58].copy_from_slice(&80u16.to_be_bytes());
+    packet[58..60].copy_from_slice(&10u16.to_be_bytes());
+    let (mut src, mut dst) = ([0; 16], [0; 16]);
+    src.copy_from_slice(&packet[22..38]);
+    dst.copy_from_slice(&packet[38..54]);
+    let sum = checksum::udp(checksum::pseudo_v6(src, dst, UDP, 10), &packet[54..64]);
+    packet[60..62].copy_from_slice(&sum.to_be_bytes());
+    packet
 }
 
 /// The client of flow `n`: address and port.
@@ -50,8 +81,8 @@ pub fn udp(src: ([u8; 4], u16), dst: ([u8; 4], u16)) -> [u8; 64] {
     packet
 }
 
-/// One UDP service with so many servers.
-pub fn tables(method: ForwardingMethod, kind: SchedulerKind, servers: u32) -> Tables {
+/// One UDP service of this family (4 or 6) with so many servers.
+pub fn tables(family: u8, method: ForwardingMethod, kind: SchedulerKind, servers: u32) -> Tables {
     let hop = Hop::Via(NextHop {
         nic_port: NicPortId(0),
         mtu: 1500,
@@ -61,10 +92,17 @@ pub fn tables(method: ForwardingMethod, kind: SchedulerKind, servers: u32) -> Ta
     let port = NicPortInfo { mac: MAC, mtu: 1500, address_v4: Some([10, 0, 1, 1].into()), address_v6: None };
     let mut tables = Tables::new(vec![port]);
     let mut routes = Routes::default();
-    routes.insert([0, 0, 0, 0].into(), 0, hop);
+    routes.insert([0; 4].into(), 0, hop);
+    routes.insert([0; 16].into(), 0, hop);
     tables.set_routes(routes);
     let candidates: Vec<Candidate> = (0..servers)
-        .map(|n| Candidate { id: ServerId(n), weight: 1, last_weight: 1, daddr: real(n).into(), dport: 8080 })
+        .map(|n| Candidate {
+            id: ServerId(n),
+            weight: 1,
+            last_weight: 1,
+            daddr: real(family, n),
+            dport: 8080,
+        })
         .collect();
     for candidate in &candidates {
         tables.put_server(Server {
@@ -86,7 +124,11 @@ pub fn tables(method: ForwardingMethod, kind: SchedulerKind, servers: u32) -> Ta
     let flags = ServiceFlags::default();
     tables.put_service(Service {
         id: ServiceId(0),
-        key: ServiceKey::Address { protocol: UDP, vaddr: VIP.into(), vport: 80 },
+        key: ServiceKey::Address {
+            protocol: UDP,
+            vaddr: if family == 4 { VIP.into() } else { VIP6.to_be_bytes().into() },
+            vport: 80,
+        },
         scheduler: kind,
         flags,
         persistence: None,

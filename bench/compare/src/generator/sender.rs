@@ -2,9 +2,9 @@
 
 use crate::latency::Histogram;
 use anyhow::{Result, bail};
-use shunt_bench::flows::flow_of;
-use shunt_bench::orders::{Outcome, Run};
-use shunt_bench::stream::{Flows, read};
+use shunt_compare::flows::flow_of;
+use shunt_compare::orders::{Outcome, Run};
+use shunt_compare::stream::{Flows, read};
 use shunt_dpdk::{Burst, Mempool, RxQueue, TxQueue};
 use shunt_wire::Frame;
 use std::time::{Duration, Instant};

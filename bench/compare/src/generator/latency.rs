@@ -1,6 +1,6 @@
 //! How long packets were under way, counted by steps of 50 ns.
 
-use shunt_bench::orders::Latency;
+use shunt_compare::orders::Latency;
 
 const STEP_NS: u64 = 50;
 /// 10 ms; what takes longer is counted with the last.

@@ -4,10 +4,10 @@ use crate::cases::{Case, Flow, Kind, fresh, udp_service};
 use crate::director::{Plan, Service};
 use crate::report::{Check, Pair, Row, median};
 use crate::rig::{Place, Rig, Round, SHUNT};
-use crate::{pcap, special};
+use crate::{engine, pcap, special};
 use anyhow::{Result, ensure};
 use serde_json::json;
-use shunt_bench::orders::{Payload, Run};
+use shunt_compare::orders::{Payload, Run};
 
 /// Connections of a table that new flows must not fill within a measurement: 6 rounds of a second.
 const MAX_NEW: u32 = 32_000_000;
@@ -61,6 +61,14 @@ impl Measure {
             Kind::Latency => vec![special::latency(self)?],
             Kind::Publish => vec![special::publish(self)?],
             Kind::Idle => vec![special::idle(self)?],
+            Kind::Engine | Kind::Figures | Kind::Hold => {
+                self.discard();
+                match &case.kind {
+                    Kind::Engine => engine::cycles(&self.place, self.rounds)?,
+                    Kind::Figures => vec![engine::figures(&self.place)?],
+                    _ => vec![engine::hold(&self.place)?],
+                }
+            }
             Kind::Pcap { flows, mpps_min } => {
                 // On the same core as the others, which must not poll meanwhile.
                 self.discard();
@@ -70,11 +78,15 @@ impl Measure {
         if let Some(rig) = &mut self.rig {
             rig.dismiss();
         }
-        let name = |(index, row): (usize, Row)| Row {
-            name: if index == 0 { case.name.to_owned() } else { format!("{}/{}", case.name, row.name) },
+        let name = |row: Row| Row {
+            name: if row.name.is_empty() {
+                case.name.to_owned()
+            } else {
+                format!("{}/{}", case.name, row.name)
+            },
             ..row
         };
-        Ok(rows.into_iter().enumerate().map(name).collect())
+        Ok(rows.into_iter().map(name).collect())
     }
 
     fn established(&mut self, flow: &Flow) -> Result<Row> {
@@ -124,7 +136,7 @@ impl Measure {
                 let mut stream = fresh(network, service.vport, Payload::Udp);
                 if !is_fresh {
                     stream.flows = FLOWS;
-                    stream.pattern = shunt_bench::orders::Pattern::Uniform;
+                    stream.pattern = shunt_compare::orders::Pattern::Uniform;
                 }
                 let visits: &[_] = if is_fresh { &[] } else { &[(0, None)] };
                 rig.establish(&[stream], visits)?;
@@ -194,9 +206,9 @@ pub fn pairs(mut row: Row, ours: &[Round], ceilings: &[Round], ghz: f64) -> Row 
     row.ratio = Some(row.mpps / ceiling);
     let cycles = |round: &Round| round.busy_nanos as f64 * ghz / round.received.max(1) as f64;
     row.cycles_per_packet = Some(median(ours.iter().map(cycles).collect()));
-    let lost: u64 = ours.iter().map(Round::lost).sum();
-    if lost > 0 {
-        row.details.insert("lost".to_owned(), json!(lost));
+    for (reason, count) in ours.iter().flat_map(|round| &round.drops) {
+        let sum = row.details.get(*reason).and_then(|sum| sum.as_u64()).unwrap_or_default();
+        row.details.insert((*reason).to_owned(), json!(sum + count));
     }
     row
 }

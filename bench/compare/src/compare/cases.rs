@@ -1,7 +1,7 @@
 //! What is measured.
 
 use crate::director::{Method, Service};
-use shunt_bench::orders::{Pattern, Payload, Stream};
+use shunt_compare::orders::{Pattern, Payload, Stream};
 
 /// A measurement.
 pub struct Case {
@@ -27,6 +27,12 @@ pub enum Kind {
     Publish,
     /// What a worker without work takes, and how fast it wakes.
     Idle,
+    /// The engine alone, from memory: cycles per packet of established flows next to the floor.
+    Engine,
+    /// The engine alone: new flows, memory, two workers.
+    Figures,
+    /// The engine alone: 100 M connections.
+    Hold,
     /// One core, packets from memory: net_pcap. The target in Mpps.
     Pcap { flows: u32, mpps_min: f64 },
 }
@@ -145,6 +151,9 @@ pub fn all() -> Vec<Case> {
         case("latency", true, Kind::Latency),
         case("publish", true, Kind::Publish),
         case("idle", true, Kind::Idle),
+        case("engine", true, Kind::Engine),
+        case("engine-figures", true, Kind::Figures),
+        case("engine-100m", false, Kind::Hold),
         case("pcap-1k", true, Kind::Pcap { flows: 1000, mpps_min: 18.0 }),
         case("pcap-32k", true, Kind::Pcap { flows: 32_000, mpps_min: 15.0 }),
     ]

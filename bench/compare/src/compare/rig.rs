@@ -4,7 +4,8 @@ use crate::director::{Director, Plan};
 use crate::generator::Generator;
 use crate::testpmd::Testpmd;
 use anyhow::{Result, bail};
-use shunt_bench::orders::{Outcome, Run, Stream};
+use shunt_compare::orders::{Outcome, Run, Stream};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Ports of the generator.
@@ -56,6 +57,8 @@ pub struct Round {
     pub busy_nanos: u64,
     /// Packets that the director received.
     pub received: u64,
+    /// Packets that shuntd dropped, by reason.
+    pub drops: BTreeMap<&'static str, u64>,
 }
 
 impl Round {
@@ -121,6 +124,7 @@ impl Rig {
         Ok(Round {
             outcome,
             received,
+            drops: after.drops_since(&before)?,
             new_connections: after.since(&before, "new_connections")?,
             busy_nanos: after.since(&before, "busy_ns")?,
         })
@@ -144,7 +148,7 @@ impl Rig {
                 outcome.received
             );
         }
-        Ok(Round { outcome, received, new_connections: 0, busy_nanos: 0 })
+        Ok(Round { outcome, received, new_connections: 0, busy_nanos: 0, drops: BTreeMap::new() })
     }
 
     /// Loads streams and sends each flow of some of them once through shuntd, so that connections are established.

@@ -4,6 +4,7 @@
 mod cases;
 mod child;
 mod director;
+mod engine;
 mod generator;
 mod measure;
 mod pcap;

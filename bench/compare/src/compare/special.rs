@@ -6,7 +6,7 @@ use crate::measure::{Measure, alternate, full, plan, row};
 use crate::report::{Check, Pair, Row, median};
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use shunt_bench::orders::{Latency, Pattern, Payload, Run, Stream};
+use shunt_compare::orders::{Latency, Pattern, Payload, Run, Stream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::{sleep, spawn};

@@ -2,7 +2,7 @@
 
 use crate::child::Process;
 use anyhow::{Context, Result, bail};
-use shunt_bench::orders::{Answer, Order, Outcome, Run, Stream};
+use shunt_compare::orders::{Answer, Order, Outcome, Run, Stream};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};

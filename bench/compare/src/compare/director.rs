@@ -3,8 +3,10 @@
 use crate::child::Process;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
-use shunt_bench::flows::{DIRECTOR_MAC, GENERATOR_MAC, VIP4, VIP6, real4, real6};
+use shunt_compare::flows::{DIRECTOR_MAC, GENERATOR_MAC, VIP4, VIP6, real4, real6};
 use shunt_control::protocol::{self, Frame};
+use shunt_engine::counters::{Counter, Flow};
+use std::collections::BTreeMap;
 use std::io::{BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -65,7 +67,7 @@ impl Service {
     }
 
     fn server(&self, n: u32) -> String {
-        let dport = if self.method == Method::Nat { shunt_bench::flows::DPORT } else { self.vport };
+        let dport = if self.method == Method::Nat { shunt_compare::flows::DPORT } else { self.vport };
         match self.family {
             4 => format!("{}:{dport}", real4(n)),
             _ => format!("[{}]:{dport}", real6(n)),
@@ -203,6 +205,13 @@ impl Counters {
     /// If there is no such counter: then it has another name now.
     pub fn get(&self, name: &str) -> Result<u64> {
         self.0[name].as_u64().with_context(|| format!("`shuntadm workers --json' has no counter {name}"))
+    }
+
+    /// Drops by reason, where there were any.
+    pub fn drops_since(&self, earlier: &Counters) -> Result<BTreeMap<&'static str, u64>> {
+        let reasons = Counter::ALL.iter().filter(|counter| counter.flow() == Flow::Drop);
+        let grown = reasons.map(|counter| Ok((counter.name(), self.since(earlier, counter.name())?)));
+        grown.filter(|grown| grown.as_ref().is_ok_and(|&(_, count)| count > 0) || grown.is_err()).collect()
     }
 
     /// By how much a counter has grown.
