@@ -3,6 +3,7 @@
 //! Each test has a lab of its own. They measure losses and times, so they run one at a time.
 
 mod changes;
+mod failover;
 mod life;
 mod neighbours;
 mod sharing;
