@@ -16,15 +16,18 @@ _worker_cores() {
     )
 }
 
-# director_config LAB WORKERS QUEUES DEVICE: writes the configuration. DEVICE: af_packet, tap or af_xdp.
+# director_config LAB WORKERS QUEUES DEVICE STATE: writes the configuration. DEVICE: af_packet, tap or af_xdp. STATE: yes
+# keeps the state in a file from second to second.
 director_config() {
-    local lab=$1 workers=$2 queues=$3 device=$4 dir interface vdev index=0
+    local lab=$1 workers=$2 queues=$3 device=$4 state=$5 dir interface vdev index=0
     dir=$(lab_dir "$lab")
     {
         printf '[eal]\nhugepages = false\nmemory_mb = 512\n\n'
         printf '[workers]\ncores = [%s]\nidle = "sleep"\n\n' "$(_worker_cores "$workers")"
         printf '[control]\nsocket = "%s/control.sock"\n\n' "$dir"
         printf '[connections]\nmax_ipv4 = 131072\nmax_ipv6 = 65536\n\n'
+        printf '[limits]\nservers = 262144\n\n'
+        [[ $state != yes ]] || printf '[state]\nfile = "%s/state"\nperiod = 1\n\n' "$dir"
         for interface in wan lan; do
             case $device in
                 # Rings of 4096 frames: the kernel drops what does not fit while a worker, which shares its CPU with the
@@ -40,16 +43,17 @@ director_config() {
     } >"$dir/shunt.toml"
 }
 
-# director_start LAB BIN [--workers N] [--queues N] [--device D]: starts shuntd of folder BIN and returns when it answers
+# director_start LAB BIN [--workers N] [--queues N] [--device D] [--state yes]: starts shuntd of folder BIN and returns when it answers
 # and its twins have their addresses.
 director_start() {
-    local lab=$1 bin=$2 workers=1 queues=1 device=af_packet dir
+    local lab=$1 bin=$2 workers=1 queues=1 device=af_packet state=no dir
     shift 2
     while (($#)); do
         case $1 in
             --workers) workers=$2 ;;
             --queues) queues=$2 ;;
             --device) device=$2 ;;
+            --state) state=$2 ;;
             *) die "director_start: unknown option $1" ;;
         esac
         shift 2
@@ -58,7 +62,7 @@ director_start() {
     if [[ $device != tap ]] && ! ip -n "$lab-director" link show wan >/dev/null 2>&1; then
         _director_cables "$lab"
     fi
-    director_config "$lab" "$workers" "$queues" "$device"
+    director_config "$lab" "$workers" "$queues" "$device" "$state"
     : >"$dir/shuntd.log"
     lab_spawn "$lab" director shuntd "$bin/shuntd" --config "$dir/shunt.toml"
     if ! wait_for 20 "shuntd answers" director_answers_or_died "$lab" "$bin" || ! director_answers "$lab" "$bin"; then

@@ -1,19 +1,12 @@
 //! Two directors share a VIP; the one that holds it is killed, the other takes over, and no connection notices more than
 //! a retransmission.
 
+use crate::lasting::{broken, connect, opened, slowest, while_asking};
 use crate::{bin, full};
-use shunt_rig::lab::{Director, Family, Lab, Method, eventually, services, vip, words};
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use shunt_rig::lab::{Director, Family, Lab, Method, eventually, services, words};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
-
-/// Threads of the client, each with its share of the connections.
-const THREADS: usize = 16;
-/// TCP repeats after 0.2, 0.6, 1.4, 3, 6.2 s of silence: one that gets no answer for so long is broken.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The other director: a namespace with cables to the same bridges, and a shuntd of its own.
 struct Standby<'a> {
@@ -106,80 +99,6 @@ impl Standby<'_> {
     }
 }
 
-/// Connections that are kept, with one request after the other on each.
-struct Clients {
-    streams: Vec<TcpStream>,
-    broken: Vec<String>,
-    answers: u64,
-    /// The longest that a request on each of them took.
-    slowest: Duration,
-}
-
-impl Clients {
-    fn connect(count: usize) -> Clients {
-        let open = |_| TcpStream::connect_timeout(&vip(Family::V4, 80), PATIENCE).expect("a connection");
-        Clients {
-            streams: (0..count).map(open).collect(),
-            broken: Vec::new(),
-            answers: 0,
-            slowest: Duration::ZERO,
-        }
-    }
-
-    /// One request on each connection. A connection that fails is broken, and not used again.
-    fn ask(&mut self) {
-        let begun = Instant::now();
-        let broken = &mut self.broken;
-        // All questions first: after a failure they all wait for their repetition at the same time.
-        let asked = |stream: &mut TcpStream| stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n");
-        self.streams
-            .retain_mut(|stream| asked(stream).map_err(|error| broken.push(error.to_string())).is_ok());
-        self.streams.retain_mut(|stream| answer(stream).map_err(|why| broken.push(why)).is_ok());
-        self.answers += self.streams.len() as u64;
-        self.slowest = self.slowest.max(begun.elapsed());
-    }
-}
-
-/// Reads one answer of nginx: a head, and the name of the server.
-fn answer(stream: &mut TcpStream) -> Result<(), String> {
-    stream.set_read_timeout(Some(PATIENCE)).map_err(|error| error.to_string())?;
-    let mut text = Vec::new();
-    let mut piece = [0; 2048];
-    loop {
-        let len = stream.read(&mut piece).map_err(|error| error.to_string())?;
-        text.extend(&piece[..len]);
-        if len == 0 {
-            return Err("closed by the other side".to_owned());
-        }
-        let Some(head) = text.windows(4).position(|end| end == b"\r\n\r\n") else { continue };
-        // "s1\n" is all that there is.
-        if text.len() >= head + 4 + 3 {
-            let right = text.starts_with(b"HTTP/1.1 200");
-            return if right { Ok(()) } else { Err(String::from_utf8_lossy(&text).into_owned()) };
-        }
-    }
-}
-
-/// Requests on all connections, by all threads, for as long as `meanwhile` runs, and one more.
-fn while_asking<R>(lab: &Lab, clients: &mut [Clients], meanwhile: impl FnOnce() -> R) -> R {
-    let over = AtomicBool::new(false);
-    thread::scope(|scope| {
-        for share in clients.iter_mut() {
-            scope.spawn(|| {
-                lab.on("client", || {
-                    while !over.load(Relaxed) {
-                        share.ask();
-                    }
-                    share.ask();
-                });
-            });
-        }
-        let result = meanwhile();
-        over.store(true, Relaxed);
-        result
-    })
-}
-
 fn fail_over(method: Method) {
     let count = if full() { 5_000 } else { 300 };
     let lab = Lab::with(bin(), Director::default());
@@ -194,9 +113,8 @@ fn fail_over(method: Method) {
     lab.adm_ok("--start-daemon master --mcast-interface twin-lan --syncid 5");
     standby.adm_ok("--start-daemon backup --mcast-interface twin-lan --syncid 5");
 
-    let mut clients: Vec<Clients> =
-        (0..THREADS).map(|nth| lab.on("client", || Clients::connect((count + nth) / THREADS))).collect();
-    let opened: usize = clients.iter().map(|share| share.streams.len()).sum();
+    let mut clients = connect(&lab, count);
+    let opened = opened(&clients);
     let established = |text: &str| text.lines().filter(|line| line.contains("ESTABLISHED")).count();
     while_asking(&lab, &mut clients, || {
         eventually("the standby knows all connections", 30, || {
@@ -212,9 +130,9 @@ fn fail_over(method: Method) {
         thread::sleep(Duration::from_secs(3));
         took_over
     });
-    let broken: Vec<&String> = clients.iter().flat_map(|share| &share.broken).collect();
+    let broken = broken(&clients);
     let answers: u64 = clients.iter().map(|share| share.answers).sum();
-    let slowest = clients.iter().map(|share| share.slowest).max().unwrap_or_default();
+    let slowest = slowest(&clients);
     println!(
         "{method:?}: {opened} connections, {answers} requests, {} broken; addresses moved {took_over:.1?} after the \
          kill, the slowest round of requests took {slowest:.1?}",

@@ -4,8 +4,11 @@
 
 mod changes;
 mod failover;
+mod lasting;
 mod life;
 mod neighbours;
+mod restart;
+mod scale;
 mod sharing;
 mod traffic;
 

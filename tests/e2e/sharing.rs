@@ -6,10 +6,11 @@ use shunt_rig::ledger::{Ledger, Workers};
 use shunt_rig::{http, udp};
 use std::time::Duration;
 
-const TWO_WORKERS_ONE_QUEUE: Director = Director { workers: 2, queues: 1, device: "af_packet" };
-const TWO_WORKERS_TWO_QUEUES: Director = Director { workers: 2, queues: 2, device: "af_packet" };
-const ONE_WORKER_TAP: Director = Director { workers: 1, queues: 1, device: "tap" };
-const TWO_WORKERS_TAP: Director = Director { workers: 2, queues: 2, device: "tap" };
+const TWO_WORKERS_ONE_QUEUE: Director = Director { workers: 2, queues: 1, device: "af_packet", state: false };
+const TWO_WORKERS_TWO_QUEUES: Director =
+    Director { workers: 2, queues: 2, device: "af_packet", state: false };
+const ONE_WORKER_TAP: Director = Director { workers: 1, queues: 1, device: "tap", state: false };
+const TWO_WORKERS_TAP: Director = Director { workers: 2, queues: 2, device: "tap", state: false };
 
 /// Requests one by one, many at a time, and UDP; the books balance; with two workers, both have worked.
 fn serves(director: Director, family: Family, method: Method) {

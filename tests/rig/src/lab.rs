@@ -54,11 +54,13 @@ pub struct Director {
     pub queues: u32,
     /// Kind of NIC port: `af_packet`, `tap` or `af_xdp`.
     pub device: &'static str,
+    /// Does it keep its state in a file, written every second?
+    pub state: bool,
 }
 
 impl Default for Director {
     fn default() -> Director {
-        Director { workers: 1, queues: 1, device: "af_packet" }
+        Director { workers: 1, queues: 1, device: "af_packet", state: false }
     }
 }
 
@@ -108,7 +110,9 @@ impl Lab {
     /// If it does not answer.
     pub fn start(&self, director: Director) {
         let (workers, queues) = (director.workers.to_string(), director.queues.to_string());
-        let options = ["--workers", &workers, "--queues", &queues, "--device", director.device];
+        let state = if director.state { "yes" } else { "no" };
+        let options =
+            ["--workers", &workers, "--queues", &queues, "--device", director.device, "--state", state];
         self.must("start", &[&[self.bin_dir()], &options[..]].concat());
     }
 

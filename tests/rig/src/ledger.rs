@@ -9,8 +9,13 @@ use std::fmt;
 use std::thread;
 use std::time::{Duration, Instant};
 
+#[derive(Deserialize)]
+struct Answer {
+    workers: Vec<BTreeMap<String, serde_json::Value>>,
+}
+
 /// The counters of each worker, by name.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Workers {
     workers: Vec<BTreeMap<String, i64>>,
 }
@@ -22,7 +27,13 @@ impl Workers {
     /// If its answer is not what it should be.
     pub fn of(lab: &Lab) -> Workers {
         let answer = lab.adm_ok("workers --json");
-        serde_json::from_str(&answer).unwrap_or_else(|error| panic!("`workers --json`: {error}: {answer}"))
+        let parsed: Answer = serde_json::from_str(&answer)
+            .unwrap_or_else(|error| panic!("`workers --json`: {error}: {answer}"));
+        // Shares and ratios are no counters.
+        let whole = |worker: BTreeMap<String, serde_json::Value>| {
+            worker.into_iter().filter_map(|(name, value)| Some((name, value.as_i64()?))).collect()
+        };
+        Workers { workers: parsed.workers.into_iter().map(whole).collect() }
     }
 
     /// How many workers there are.
