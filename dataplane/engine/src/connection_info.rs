@@ -14,7 +14,7 @@ pub struct ControlKey {
     pub protocol: u8,
     /// The client's network.
     pub client_net: IpAddr,
-    /// Virtual address; the mark, as an IPv4 address, if `protocol` is 0.
+    /// Virtual address; if `protocol` is 0 its first four bytes are the mark, and there are no others.
     pub vaddr: IpAddr,
     /// Virtual port, host order.
     pub vport: u16,
@@ -42,7 +42,7 @@ pub struct ConnectionInfo {
     pub caddr: IpAddr,
     /// Client port, host order.
     pub cport: u16,
-    /// Virtual address; for templates of firewall marks the mark, as an IPv4 address.
+    /// Virtual address; in templates of firewall marks its first four bytes are the mark.
     pub vaddr: IpAddr,
     /// Virtual port, host order.
     pub vport: u16,

@@ -324,10 +324,12 @@ impl Core {
     /// which may be load-balanced, and where those meet. What is not load-balanced after all goes to the kernel later.
     pub(crate) fn fragment(&self, tables: &Tables, origin: Origin, packet: &Packet) -> Option<Verdict> {
         let (src, dst) = (packet.src_ip(), packet.dst_ip());
-        let may_be_ours = tables.has_virtual_address(&dst)
+        let known = tables.has_virtual_address(&dst)
+            || tables.is_local(&dst)
             || tables.is_real_address(&src)
             || tables.has_virtual_address(&src)
             || !tables.marks().is_empty();
+        let may_be_ours = known && tables.balances(packet.family);
         if !may_be_ours {
             return Some(Verdict::Punt(packet.nic_port));
         }

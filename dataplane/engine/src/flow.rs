@@ -1,7 +1,7 @@
 //! A packet and its connection: found, followed, forwarded (spec `connections.md` §2, §7, §8).
 
 use crate::binding;
-use crate::conn::{Address, ConnTable, Direction, Index, NIL, Probe, Tuple, flag};
+use crate::conn::{Address, Conn, ConnTable, Direction, Index, NIL, Probe, Tuple, flag};
 use crate::counters::Counter;
 use crate::defence;
 use crate::engine::{Core, Origin};
@@ -46,6 +46,9 @@ impl<'a, A: Address> Pass<'a, A> {
             return Verdict::Transmit(frame.nic_port());
         }
         if let Kind::Error { tunnelled, quoted_l3, quoted_l4 } = packet.kind {
+            if !self.tables.balances(A::FAMILY) {
+                return self.leave_alone(frame);
+            }
             let quoted = icmp::Quoted { l3: usize::from(quoted_l3), l4: usize::from(quoted_l4) };
             if tunnelled {
                 return self.relay_tunnelled((index, direction), quoted, packet, frame);
@@ -101,8 +104,7 @@ impl<'a, A: Address> Pass<'a, A> {
     #[inline]
     fn request<F: Frame>(&mut self, index: Index, packet: &Packet, frame: &mut F) -> Verdict {
         if opens(packet.signal) && self.is_reusable(index) {
-            self.discard(index);
-            return self.admit(packet, frame);
+            return self.start_over(index, packet, frame);
         }
         let Some(server) = self.bound_server(index) else {
             return self.request_without_server(index, packet, frame);
@@ -261,8 +263,10 @@ impl<'a, A: Address> Pass<'a, A> {
         {
             return verdict;
         }
-        if let Some(server) = self.bound_server(index) {
-            binding::count_reply(&self.core.boards, server.id, packet.ip_len);
+        match self.bound_server(index) {
+            Some(server) => binding::count_reply(&self.core.boards, server.id, packet.ip_len),
+            None if self.tables.balances(A::FAMILY) => {}
+            None => return self.leave_alone(frame),
         }
         self.advance(index, Direction::Reply, packet.signal);
         let mut packet = packet;
@@ -291,6 +295,15 @@ impl<'a, A: Address> Pass<'a, A> {
         link::send(hop, NeighbourOf::Destination, frame)
     }
 
+    /// A packet that is the kernel's business: IPVS looks at none while there is no service of its family.
+    #[cold]
+    fn leave_alone<F: Frame>(&self, frame: &F) -> Verdict {
+        if self.origin.is_kernel() {
+            return Verdict::Transmit(frame.nic_port());
+        }
+        Verdict::Punt(frame.nic_port())
+    }
+
     /// May a packet that opens a connection take this entry's place (spec `connections.md` §7.4)?
     fn is_reusable(&self, index: Index) -> bool {
         let conn = self.table.get(index);
@@ -316,13 +329,35 @@ impl<'a, A: Address> Pass<'a, A> {
         }
     }
 
+    /// The packet begins a new connection in the place of this one. As in the kernel, where the old entry goes a moment
+    /// later, schedulers and thresholds still count it.
+    #[cold]
+    pub(crate) fn start_over<F: Frame>(&mut self, index: Index, packet: &Packet, frame: &mut F) -> Verdict {
+        let old = self.table.remove(index);
+        if old.has(flag::HELPED) {
+            self.forget_control(index);
+        }
+        let answered = self.core.counters.get(Counter::Answered);
+        let verdict = self.admit(packet, frame);
+        if self.core.counters.get(Counter::Answered) != answered && old.method() != ForwardingMethod::Nat {
+            self.count_as_reply(&old, packet, frame);
+        }
+        self.forget(&old);
+        verdict
+    }
+
     /// Removes a connection before its time.
     pub(crate) fn discard(&mut self, index: Index) {
         let conn = self.table.remove(index);
         if conn.has(flag::HELPED) {
             self.forget_control(index);
         }
-        binding::unbind(&self.core.boards, self.tables, &conn);
+        self.forget(&conn);
+    }
+
+    /// What a connection that is no longer in the table leaves.
+    fn forget(&mut self, conn: &Conn<A>) {
+        binding::unbind(&self.core.boards, self.tables, conn);
         self.core.schedulers.load_changed(conn.server);
         self.release_control(conn.control);
     }

@@ -50,7 +50,7 @@ impl TemplateKey {
         let key = |protocol, vaddr, vport, mark| TemplateKey { protocol, client_net, vaddr, vport, mark };
         match service.key {
             ServiceKey::Fwmark { mark, .. } => {
-                (key(ANY_PROTOCOL, Ipv4Addr::from_bits(mark).into(), 0, true), false)
+                (key(ANY_PROTOCOL, mark_as_address(mark, packet.vaddr), 0, true), false)
             }
             ServiceKey::Address { vport, .. } if vport == packet.vport && vport != FTP => {
                 (key(packet.protocol, packet.vaddr, vport, false), true)
@@ -67,6 +67,15 @@ pub(crate) struct NewConnection {
     pub(crate) caddr: IpAddr,
     pub(crate) vaddr: IpAddr,
     pub(crate) vport: u16,
+}
+
+/// A firewall mark in the place of a virtual address: the first four bytes of one of that family.
+fn mark_as_address(mark: u32, family_of: IpAddr) -> IpAddr {
+    const REST: u32 = 96;
+    match family_of {
+        IpAddr::V4(_) => Ipv4Addr::from_bits(mark).into(),
+        IpAddr::V6(_) => Ipv6Addr::from_bits(u128::from(mark) << REST).into(),
+    }
 }
 
 /// A client address under a service's netmask.

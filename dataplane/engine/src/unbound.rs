@@ -22,6 +22,10 @@ impl<A: Address> Pass<'_, A> {
         packet: &Packet,
         frame: &mut F,
     ) -> Verdict {
+        // IPVS does not even look at packets while there is no service of their family.
+        if !self.tables.balances(A::FAMILY) {
+            return Verdict::Punt(frame.nic_port());
+        }
         let conn = self.table.get(index);
         if conn.server == ServerId::NONE && conn.method() != ForwardingMethod::Bypass {
             return self.request_unbound(index, packet, frame);
@@ -29,16 +33,11 @@ impl<A: Address> Pass<'_, A> {
         if !self.tables.settings().expire_nodest_conn {
             return Verdict::Drop(Counter::ServerGone);
         }
-        self.discard(index);
-        self.admit(packet, frame)
+        self.start_over(index, packet, frame)
     }
 
     /// A packet of a connection that a peer told of before its service was configured here.
     fn request_unbound<F: Frame>(&mut self, index: Index, packet: &Packet, frame: &mut F) -> Verdict {
-        // IPVS does not even look at packets before there is a service.
-        if self.tables.services().next().is_none() {
-            return Verdict::Punt(frame.nic_port());
-        }
         let info = dump::info(self.table.get(index), self.tables, self.now);
         if let Some(server) = install::server_of(self.tables, &info) {
             return match self.bind_late(index, &info) {

@@ -2,23 +2,29 @@
 //! format.
 
 use anyhow::{Context, Result, bail};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::path::{Path, PathBuf};
 
 /// Name of the file that holds a case.
 const FILE: &str = "case.json";
 
 /// One case.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Case {
     /// Its name.
     pub name: String,
+    /// What it shows, in a line.
+    #[serde(default)]
+    pub title: String,
+    /// And at length.
+    #[serde(default)]
+    pub explain: String,
     /// What happened, in order.
     pub steps: Vec<Step>,
 }
 
 /// One step. Times are seconds since the start of the case, in virtual time.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(tag = "op", rename_all = "lowercase")]
 pub enum Step {
     /// A command line and its answer.
@@ -70,14 +76,14 @@ pub enum Step {
 }
 
 /// A command line and its answer.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Command {
     /// When it had ended.
     pub t: f64,
     /// A line for the shell.
     pub cmd: String,
     /// What it read.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub stdin: String,
     /// Exit status.
     pub rc: i32,
@@ -86,21 +92,27 @@ pub struct Command {
     /// What it complained.
     pub stderr: String,
     /// Frames that came out before it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub out: Vec<Sent>,
 }
 
 /// A frame that came out.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Sent {
+    /// When.
+    #[serde(default)]
+    pub t: f64,
     /// Of which NIC port.
     #[serde(rename = "if")]
     pub nic_port: String,
     /// The frame, not padded.
     pub frame: Bytes,
     /// Offsets of bytes that differed between two recordings.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volatile: Vec<usize>,
+    /// The frame in words, for readers.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub desc: String,
 }
 
 /// Bytes, written in hexadecimal.
@@ -116,7 +128,16 @@ impl<'de> Deserialize<'de> for Bytes {
     }
 }
 
-fn from_hex(text: &str) -> Option<Vec<u8>> {
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let text: String = self.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        serializer.serialize_str(&text)
+    }
+}
+
+/// Reads pairs of hexadecimal digits.
+#[must_use]
+pub fn from_hex(text: &str) -> Option<Vec<u8>> {
     let digits: Option<Vec<u8>> =
         text.chars().map(|digit| digit.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect();
     let pairs = digits?;

@@ -5,6 +5,7 @@
 //! and TCP ports that somebody listens on; what it does not know it drops.
 
 use crate::ip::{self, ETHERNET_LEN, Header, IPV4_LEN, IPV6_LEN, Ip, protocol};
+use crate::reassembly::Reassembly;
 use crate::topology::Topology;
 use shunt_engine::tables::{Hop, NextHop};
 use shunt_wire::{NicPortId, checksum};
@@ -14,8 +15,11 @@ use std::net::IpAddr;
 /// Longest ICMP errors (RFC 1812 §4.3.2.3, RFC 4443 §2.4 c).
 const ERROR_MAX_V4: usize = 576;
 const ERROR_MAX_V6: usize = 1280;
-/// "Internetwork control": the type of service of the kernel's ICMP errors.
+/// "Internetwork control": the type of service of the kernel's ICMP errors. They keep some bits of the packet's.
 const ERROR_TOS: u8 = 0xc0;
+const ERROR_TOS_KEPT: u8 = 0x1e;
+/// Explicit congestion notification, which resets do not answer.
+const ECN: u8 = 3;
 
 /// An ICMP error: type, code and second word, for either family.
 #[derive(Clone, Copy)]
@@ -56,6 +60,7 @@ pub struct Emitted {
 pub struct Kernel {
     /// TCP ports that somebody listens on, on every address.
     listening: HashSet<u16>,
+    reassembly: Reassembly,
     id: u16,
 }
 
@@ -129,10 +134,16 @@ impl Kernel {
 
     /// A packet for one of the director's own addresses.
     fn deliver(&mut self, topology: &Topology, nic_port: NicPortId, ip: &Ip, packet: &[u8]) -> Vec<Emitted> {
-        let payload = &packet[ip.header_len..];
         if ip.fragment {
-            return Vec::new();
+            // Now it is complete, or it is kept.
+            return match self.reassembly.add(ip, packet) {
+                Some(whole) => {
+                    Ip::read(&whole).map_or(Vec::new(), |ip| self.deliver(topology, nic_port, &ip, &whole))
+                }
+                None => Vec::new(),
+            };
         }
+        let payload = &packet[ip.header_len..];
         let known = [protocol::ICMP, protocol::ICMPV6, protocol::TCP, protocol::UDP].contains(&ip.protocol);
         if known && (payload.len() < 8 || !ip.checksum_is_right(payload)) {
             return Vec::new();
@@ -186,7 +197,7 @@ impl Kernel {
         bytes.extend(window.to_be_bytes());
         bytes.extend([0; 4]);
         bytes.extend(options);
-        self.send_with_id(topology, ip, ip.tos, 0, protocol::TCP, bytes, 16)
+        self.send_with_id(topology, ip, ip.tos & !ECN, 0, protocol::TCP, bytes, 16)
     }
 
     /// Sends an answer to a packet for one of our own addresses.
@@ -236,7 +247,13 @@ impl Kernel {
         }
         let v4 = ip.dst.is_ipv4();
         let ((kind, code), word, protocol, tos, longest) = if v4 {
-            (error.v4, error.v4_word, protocol::ICMP, ERROR_TOS, ERROR_MAX_V4 - IPV4_LEN)
+            (
+                error.v4,
+                error.v4_word,
+                protocol::ICMP,
+                ip.tos & ERROR_TOS_KEPT | ERROR_TOS,
+                ERROR_MAX_V4 - IPV4_LEN,
+            )
         } else {
             (error.v6, error.v6_word, protocol::ICMPV6, 0, ERROR_MAX_V6 - IPV6_LEN)
         };

@@ -13,6 +13,7 @@ pub mod iptables;
 pub mod kernel;
 pub mod machine;
 pub mod proc_files;
+pub mod reassembly;
 pub mod replay;
 pub mod rules;
 pub mod shell;
@@ -20,4 +21,4 @@ mod sync;
 pub mod topology;
 
 pub use case::Case;
-pub use replay::{Difference, Report, replay};
+pub use replay::{Difference, Player, Report, replay};

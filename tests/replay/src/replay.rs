@@ -42,15 +42,16 @@ fn ms(seconds: f64) -> u64 {
 /// Plays a case on a fresh machine.
 #[must_use]
 pub fn replay(case: &Case) -> Report {
-    let mut player =
-        Player { machine: Machine::new(), report: Report::default(), waiting: Output::default() };
+    let mut player = Player::default();
     for step in &case.steps {
         player.step(step);
     }
     player.report
 }
 
-struct Player {
+/// Plays one step after another on a machine of its own.
+#[derive(Default)]
+pub struct Player {
     machine: Machine,
     report: Report,
     /// What came out while time passed, and no step has claimed yet.
@@ -58,7 +59,20 @@ struct Player {
 }
 
 impl Player {
-    fn step(&mut self, step: &Step) {
+    /// What differed so far.
+    #[must_use]
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// The director.
+    #[must_use]
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// Plays the next step and compares.
+    pub fn step(&mut self, step: &Step) {
         match step {
             Step::Cmd(command) => self.command(command),
             Step::Rx { t, nic_port, frame, note, out } => {

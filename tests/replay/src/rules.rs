@@ -16,6 +16,12 @@
 //! 10. **Which of several synchronisation sockets** a connection is told by follows addresses in the kernel's memory:
 //!     messages to different ports are compared by the sum of their records.
 //! 11. **Commands without a counterpart** are named, not compared.
+//! 12. **Flow label** of what the director itself says in IPv6 (ICMP errors, resets): the kernel's is a hash with a random
+//!     seed. That of a tunnel is compared: it is 0.
+//! 13. **Identification of IPv6 fragments**: the kernel makes a random one; ours is the sender's. See
+//!     `docs/DIFFERENCES.md`.
+//! 14. **Pointer of "unrecognized next header"**, and the checksum over it: the kernel's stack, not IPVS, says 6 or, if
+//!     netfilter looked at the packet before, 40.
 
 use crate::case::Sent;
 use crate::describe::describe;
@@ -83,6 +89,7 @@ fn frame_differs(expected: &Sent, got: &Emitted) -> Option<String> {
         return Some(format!(" [{} bytes instead of {}]", have.len(), want.len()));
     }
     let mut ignored = expected.volatile.clone();
+    ignored.extend(fragment_id_bytes(want));
     if got.made {
         ignored.extend(new_header_bytes(want));
         if let Some(complaint) = new_header_is_wrong(have) {
@@ -113,7 +120,20 @@ fn unpadded(frame: &[u8]) -> &[u8] {
     }
 }
 
-/// Rules 2 and 3: where a header of the director's own may differ.
+/// Rule 13.
+fn fragment_id_bytes(frame: &[u8]) -> Vec<usize> {
+    const ID_IN_HEADER: std::ops::Range<usize> = 4..8;
+    const HEADER_LEN: usize = 8;
+    match Ip::read(frame.get(ETHERNET_LEN..).unwrap_or_default()) {
+        Some(ip) if ip.src.is_ipv6() && ip.fragment => {
+            let at = ETHERNET_LEN + ip.header_len - HEADER_LEN;
+            ID_IN_HEADER.map(|byte| at + byte).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Rules 2, 3, 12 and 14: where a header of the director's own may differ.
 fn new_header_bytes(frame: &[u8]) -> Vec<usize> {
     const IPV4_ID_AND_CHECKSUM: [usize; 4] = [18, 19, 24, 25];
     let Some(ip) = Ip::read(&frame[ETHERNET_LEN..]) else { return Vec::new() };
@@ -121,6 +141,16 @@ fn new_header_bytes(frame: &[u8]) -> Vec<usize> {
     // With DF set the kernel writes 0, and so do we.
     if ip.src.is_ipv4() && !ip.dont_fragment {
         places.extend(IPV4_ID_AND_CHECKSUM);
+    }
+    // Rule 14.
+    const UNKNOWN_NEXT_HEADER: [u8; 2] = [4, 1];
+    let message = ETHERNET_LEN + ip.header_len;
+    if ip.protocol == protocol::ICMPV6 && frame[message..].starts_with(&UNKNOWN_NEXT_HEADER) {
+        places.extend((2..8).map(|at| message + at));
+    }
+    if ip.src.is_ipv6() && [protocol::ICMPV6, protocol::TCP].contains(&ip.protocol) {
+        // Its upper four bits are the traffic class, which is 0 or, in resets, compared in the byte before.
+        places.extend([15, 16, 17]);
     }
     if let Some(udp) = gue_header(frame, &ip) {
         places.extend([udp, udp + 1]);
@@ -303,8 +333,13 @@ mod tests {
     use shunt_wire::craft::Craft;
 
     fn differ(expected: &[u8], got: &[u8], made: bool, volatile: &[usize]) -> bool {
-        let expected =
-            Sent { nic_port: "eth0".into(), frame: Bytes(expected.into()), volatile: volatile.into() };
+        let expected = Sent {
+            t: 0.0,
+            nic_port: "eth0".into(),
+            frame: Bytes(expected.into()),
+            volatile: volatile.into(),
+            desc: String::new(),
+        };
         let got = Emitted { nic_port: NicPortId(0), frame: got.into(), made };
         frames_differ(&Topology::recorded(), &[expected], &[got]).is_some()
     }

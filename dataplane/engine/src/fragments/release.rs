@@ -186,6 +186,16 @@ impl Release<'_> {
                     self.emit(verdict, fresh, each, |frame| cut.write(whole, piece.offset, piece.len, frame));
                 }
             }
+            Shape::Grown(cut) => {
+                let grown = whole.len() - cut.data_at - self.ready.len;
+                for piece in self.engine.fragments.pieces(self.ready.index) {
+                    let (offset, len) = match piece.offset {
+                        0 => (0, piece.len + grown),
+                        offset => (offset + grown, piece.len),
+                    };
+                    self.emit(verdict, fresh, each, |frame| cut.write(whole, offset, len, frame));
+                }
+            }
             Shape::Even(cut, limit) => {
                 let (step, len) = (cut.step(limit), whole.len() - cut.data_at);
                 for offset in (0..len).step_by(step) {
@@ -226,6 +236,8 @@ enum Shape {
     Whole,
     /// In fragments of the lengths in which it came.
     AsItCame(Cut),
+    /// A tunnel packet, cut where it was cut before: the first fragment has the new headers.
+    Grown(Cut),
     /// In fragments of at most this length, IP header included.
     Even(Cut, usize),
     /// Not at all: only the sender may cut it smaller.
@@ -253,9 +265,14 @@ fn shape(
     if bytes.len() != len {
         // A tunnel, or an ICMP error that was shortened.
         let id = u32::from(core.next_ip_id()) | u32::from(core.worker) << 16;
-        return match ip_len <= largest.min(mtu) {
+        // What the kernel knows of the largest fragment is lost in all tunnels but those of IPv4 in IPv4.
+        let outer = Cut::outer(bytes, ready.l3, id);
+        let both_v4 = (ready.family, outer.family) == (Family::V4, Family::V4);
+        let limit = if both_v4 { largest.min(mtu) } else { mtu };
+        return match ip_len <= limit {
             true => Shape::Whole,
-            false => Shape::Even(Cut::outer(bytes, ready.l3, id), largest.min(mtu)),
+            false if keeps_its_cuts(ready, &outer, bytes.len(), limit) => Shape::Grown(outer),
+            false => Shape::Even(outer, limit),
         };
     }
     match ready.family {
@@ -264,6 +281,14 @@ fn shape(
         Family::V4 => Shape::Even(cut, mtu),
         Family::V6 => Shape::TooBig,
     }
+}
+
+/// In the kernel the fragments of IPv6 stay what they are while they travel together, and leave so if the first can take
+/// the new headers: it must still fit, and end at a multiple of 8 bytes. `len` is that of the whole frame.
+fn keeps_its_cuts(ready: &Ready, outer: &Cut, len: usize, limit: usize) -> bool {
+    let grown = len - outer.data_at - ready.len;
+    let longest = usize::from(ready.largest) + outer.data_at - ready.l3 + grown;
+    ready.family == Family::V6 && grown.is_multiple_of(8) && longest <= limit + IPV6_LEN
 }
 
 /// Puts the datagram together in `whole`, and says how to cut it again. `None` if its fragments contradict each other or

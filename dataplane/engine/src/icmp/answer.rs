@@ -1,7 +1,7 @@
 //! ICMP errors of our own. The packet that caused one becomes the answer: headers are put in front, the rest is cut.
 
 use crate::binding;
-use crate::conn::{Address, Direction, NIL};
+use crate::conn::{Address, Conn, Direction, NIL};
 use crate::counters::Counter;
 use crate::flow::Pass;
 use crate::forward::link;
@@ -45,8 +45,9 @@ pub(super) const ICMP_LEN: usize = 8;
 const LONGEST_V4: usize = 576;
 /// The minimum MTU of IPv6.
 const LONGEST_V6: usize = 1280;
-/// The kernel marks its errors as internetwork control.
+/// The kernel marks its errors as internetwork control, and keeps these bits of the packet that caused them.
 const TOS: u8 = 0xc0;
+const TOS_KEPT: u8 = 0x1e;
 /// The kernel's default TTL.
 const TTL: u8 = 64;
 
@@ -117,6 +118,13 @@ impl<A: Address> Pass<'_, A> {
         };
         let conn = self.table.get(index);
         if conn.method() != ForwardingMethod::Nat {
+            self.count_as_reply(conn, packet, frame);
+        }
+    }
+
+    /// Counts an error that the packet has become as a reply of this connection.
+    pub(crate) fn count_as_reply<F: Frame>(&self, conn: &Conn<A>, packet: &Packet, frame: &F) {
+        if self.tables.server(conn.server).is_some_and(|server| server.available) {
             let len = frame.bytes().len() - usize::from(packet.l3);
             binding::count_reply(&self.core.boards, conn.server, len as u16);
         }
@@ -160,6 +168,7 @@ fn build_v4<F: Frame>(answer: Answer, from: [u8; 4], id: u16, packet: &Packet, f
         Answer::Relayed { kind, code, word } => (kind, code, word),
     };
     let l3 = usize::from(packet.l3);
+    let tos = frame.bytes()[l3 + 1] & TOS_KEPT | TOS;
     if !make_room(packet, IPV4_LEN + ICMP_LEN, LONGEST_V4, frame) {
         return false;
     }
@@ -167,7 +176,7 @@ fn build_v4<F: Frame>(answer: Answer, from: [u8; 4], id: u16, packet: &Packet, f
     let total = bytes.len() as u16;
     bytes[..IPV4_LEN].fill(0);
     bytes[0] = 0x45;
-    bytes[1] = TOS;
+    bytes[1] = tos;
     bytes[2..4].copy_from_slice(&total.to_be_bytes());
     bytes[4..6].copy_from_slice(&id.to_be_bytes());
     bytes[8] = TTL;

@@ -79,10 +79,13 @@ impl<A: Address> Pass<'_, A> {
         frame: &mut F,
     ) -> Verdict {
         let conn = self.table.get(index);
-        let Some(server) = self.tables.server(conn.server).filter(|server| server.available) else {
+        // As in the kernel, errors reach a server that was deleted, as long as its connections live.
+        let Some(server) = self.tables.server(conn.server) else {
             return Verdict::Drop(Counter::ServerGone);
         };
-        binding::count_request(&self.core.boards, conn.server, packet.ip_len);
+        if server.available {
+            binding::count_request(&self.core.boards, conn.server, packet.ip_len);
+        }
         if server.hop != Hop::Local && link::ttl(packet, frame) <= 1 {
             return Verdict::Drop(Counter::TtlExceeded);
         }

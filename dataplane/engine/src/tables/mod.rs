@@ -55,6 +55,8 @@ pub struct Tables {
     /// Services on port 21 (spec §3.1 step 3).
     ftp_services: u32,
     fwmark_services: u32,
+    ipv4_services: u32,
+    ipv6_services: u32,
     /// Servers that became unavailable, ever.
     deletions: u64,
     /// Addresses of address services, with the number of services on each.
@@ -151,6 +153,16 @@ impl Tables {
         self.real_addresses.contains(address)
     }
 
+    /// Is there any service of this family? While there is none, the kernel's IPVS looks at no packet of it (spec
+    /// `connections.md` §2), whatever connections remain.
+    #[must_use]
+    pub fn balances(&self, family: Family) -> bool {
+        match family {
+            Family::V4 => self.ipv4_services > 0,
+            Family::V6 => self.ipv6_services > 0,
+        }
+    }
+
     /// Adds a service or replaces the one with the same id.
     pub fn put_service(&mut self, service: Service) {
         self.remove_service(service.id);
@@ -171,6 +183,10 @@ impl Tables {
 
     fn count_kinds(&mut self, key: &ServiceKey, added: bool) {
         let step = |count: &mut u32| *count = if added { *count + 1 } else { *count - 1 };
+        match key.family() {
+            Family::V4 => step(&mut self.ipv4_services),
+            Family::V6 => step(&mut self.ipv6_services),
+        }
         match key {
             ServiceKey::Fwmark { .. } => {
                 step(&mut self.fwmark_services);

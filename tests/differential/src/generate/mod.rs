@@ -1,0 +1,186 @@
+//! Makes a scenario from a seed: the same one each time.
+
+mod life;
+mod services;
+
+use crate::scenario::{Event, Flow, Protocol, Scenario, Shape, Side, Sum};
+use fastrand::Rng;
+use life::Life;
+use services::{Configuration, Service};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// A packet without anything unusual.
+#[must_use]
+pub fn plain(kind: u8) -> Shape {
+    Shape {
+        kind,
+        payload: 0,
+        ttl: 64,
+        tos: 0,
+        dont_fragment: true,
+        id: 0x1234,
+        sum: Sum::Right,
+        options: false,
+        cut: None,
+    }
+}
+
+/// Is a thing that happens so often in a hundred times the case now?
+fn chance(rng: &mut Rng, percent: u32) -> bool {
+    rng.u32(0..100) < percent
+}
+
+fn pick<T: Clone>(rng: &mut Rng, all: &[T]) -> T {
+    all[rng.usize(0..all.len())].clone()
+}
+
+/// The scenario of a seed.
+#[must_use]
+pub fn generate(seed: u64) -> Scenario {
+    let mut rng = Rng::with_seed(seed);
+    let (mut configuration, setup) = Configuration::generate(&mut rng, seed);
+    let mut scenario = Scenario { setup, leaves_traces: configuration.has_port_0(), ..Scenario::default() };
+    scenario.events.extend(configuration.first_commands(&mut rng).into_iter().map(Event::Command));
+    let lives: Vec<Life> = (0..rng.usize(2..14))
+        .map(|_| {
+            let service = pick(&mut rng, &configuration.services);
+            let flow = flow(&mut rng, &service, &scenario.flows);
+            scenario.flows.push(flow);
+            Life::generate(&mut rng, scenario.flows.len() - 1, flow)
+        })
+        .collect();
+    interleave(&mut rng, &mut configuration, lives, &mut scenario.events);
+    scenario.events.push(Event::List);
+    scenario
+}
+
+/// The lives of the flows go on in turns; between their packets things are edited, listed, waited for.
+fn interleave(
+    rng: &mut Rng,
+    configuration: &mut Configuration,
+    mut lives: Vec<Life>,
+    events: &mut Vec<Event>,
+) {
+    let edits = pick(rng, &[0, 3, 10]);
+    let waits = pick(rng, &[1, 4, 8]);
+    while !lives.is_empty() {
+        let nth = rng.usize(0..lives.len());
+        // Some packets of one flow follow each other, so that it gets somewhere.
+        for _ in 0..rng.usize(1..4) {
+            match lives[nth].next(rng) {
+                Some(event) => events.push(event),
+                None => {
+                    lives.swap_remove(nth);
+                    break;
+                }
+            }
+        }
+        if chance(rng, edits) {
+            events.push(Event::Command(configuration.edit(rng)));
+        }
+        if chance(rng, waits) {
+            events.push(Event::Wait(seconds(rng)));
+        }
+        if chance(rng, 1) {
+            events.push(Event::List);
+        }
+    }
+}
+
+/// How long a wait is. A second costs the kernel some milliseconds, so long ones are rare.
+fn seconds(rng: &mut Rng) -> f64 {
+    match rng.u32(0..100) {
+        0..70 => pick(rng, &[0.1, 0.5, 1.0, 3.0]),
+        70..97 => pick(rng, &[11.0, 31.0, 62.0]),
+        _ => pick(rng, &[125.0, 310.0, 910.0]),
+    }
+}
+
+fn client(rng: &mut Rng, is_v4: bool) -> IpAddr {
+    if is_v4 {
+        let nets = [[192, 0, 2], [198, 51, 100], [203, 0, 113]];
+        let [a, b, c] = pick(rng, &nets);
+        // Few hosts, so that persistence has something to hold.
+        let host = pick(rng, &[1, 2, 9, 77, 130, 200]);
+        Ipv4Addr::new(a, b, c, host).into()
+    } else {
+        Ipv6Addr::new(
+            0x2001,
+            0xdb8,
+            pick(rng, &[0xa, 0xc]),
+            0,
+            0,
+            0,
+            pick(rng, &[0, 1]),
+            pick(rng, &[1, 9, 0x77]),
+        )
+        .into()
+    }
+}
+
+/// A client of a service, or, now and then, of none.
+fn flow(rng: &mut Rng, service: &Service, others: &[Flow]) -> Flow {
+    // The same client again, to another port: persistence.
+    let again = chance(rng, 40).then(|| others.last().copied()).flatten();
+    let mut flow = service.flow(rng);
+    flow.caddr = match again {
+        Some(other) if other.caddr.is_ipv4() == flow.vaddr.is_ipv4() => other.caddr,
+        _ => client(rng, flow.vaddr.is_ipv4()),
+    };
+    if chance(rng, 3) {
+        flow.vport = 7;
+    }
+    if chance(rng, 3) {
+        flow.protocol = pick(rng, &[Protocol::Tcp, Protocol::Udp]);
+    }
+    flow.cport = pick(rng, &[1024, 2000, 2001, 2002, 40_000, 50_000, 65_535]);
+    // Two connections that a server cannot tell apart are outside of what shunt promises (docs/DIFFERENCES.md).
+    if others.iter().any(|other| {
+        (other.caddr, other.cport) == (flow.caddr, flow.cport)
+            && (other.vaddr, other.vport) != (flow.vaddr, flow.vport)
+    }) {
+        flow.cport = 3_000 + others.len() as u16;
+    }
+    flow
+}
+
+/// Whose packet is it?
+fn side(from_client: bool) -> Side {
+    if from_client { Side::Client } else { Side::Server }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_makes_the_same_scenario() {
+        for seed in 0..50 {
+            assert_eq!(generate(seed), generate(seed));
+        }
+        assert_ne!(generate(1), generate(2));
+    }
+
+    #[test]
+    fn all_kinds_of_things_happen() {
+        let (mut errors, mut cuts, mut commands, mut replies, mut v6, mut sctp) = (0, 0, 0, 0, 0, 0);
+        for scenario in (0..300).map(generate) {
+            for event in &scenario.events {
+                match event {
+                    Event::Error { .. } => errors += 1,
+                    Event::Command(_) => commands += 1,
+                    Event::Packet { from, shape, flow } => {
+                        cuts += usize::from(shape.cut.is_some());
+                        replies += usize::from(*from == Side::Server);
+                        v6 += usize::from(scenario.flows[*flow].caddr.is_ipv6());
+                        sctp += usize::from(scenario.flows[*flow].protocol == Protocol::Sctp);
+                    }
+                    Event::Wait(_) | Event::List => {}
+                }
+            }
+        }
+        for count in [errors, cuts, commands, replies, v6, sctp] {
+            assert!(count > 50, "errors {errors}, cuts {cuts}, commands {commands}, {replies}, {v6}, {sctp}");
+        }
+    }
+}

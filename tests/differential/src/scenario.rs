@@ -1,0 +1,156 @@
+//! What happens in a scenario. Nothing in it depends on how the director answers: what a server says is told as "the
+//! server of this flow answers", and becomes bytes while the scenario is played.
+
+use std::net::IpAddr;
+
+/// A scenario.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scenario {
+    /// Lines for `ipvsadm -R` at the start.
+    pub setup: Vec<String>,
+    /// The conversations that events name.
+    pub flows: Vec<Flow>,
+    /// What happens, in order.
+    pub events: Vec<Event>,
+    /// Leaves records behind in the kernel that another scenario could meet (servers of port 0 in the trash).
+    pub leaves_traces: bool,
+}
+
+/// A transport protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// SCTP.
+    Sctp,
+}
+
+/// A client that talks to a virtual address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// Client.
+    pub caddr: IpAddr,
+    /// Its port.
+    pub cport: u16,
+    /// Virtual address.
+    pub vaddr: IpAddr,
+    /// Virtual port.
+    pub vport: u16,
+    /// Protocol.
+    pub protocol: Protocol,
+}
+
+/// One end of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The client.
+    Client,
+    /// The server that the flow's last packet went to.
+    Server,
+}
+
+/// An event.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A line for the shell.
+    Command(String),
+    /// A packet of a flow.
+    Packet {
+        /// Number of the flow.
+        flow: usize,
+        /// Who sends it.
+        from: Side,
+        /// How it looks.
+        shape: Shape,
+    },
+    /// An ICMP error about the last packet that the sender got in this flow.
+    Error {
+        /// Number of the flow.
+        flow: usize,
+        /// Who complains: this end, or a router before it.
+        from: Side,
+        /// Is it a router?
+        router: bool,
+        /// Type and code in IPv4 and in IPv6.
+        kind: ErrorKind,
+        /// Bytes of the packet that it quotes.
+        quoted: usize,
+    },
+    /// Time passes: seconds.
+    Wait(f64),
+    /// Services, statistics and connections are listed.
+    List,
+}
+
+/// ICMP errors of either family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// Port unreachable.
+    Port,
+    /// Host unreachable.
+    Host,
+    /// Time exceeded.
+    Time,
+    /// Fragmentation needed, packet too big: the MTU.
+    TooBig(u16),
+    /// Parameter problem.
+    Parameter,
+}
+
+/// How a packet looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Flags of TCP, type of the SCTP chunk; nothing in UDP.
+    pub kind: u8,
+    /// Bytes of payload.
+    pub payload: usize,
+    /// TTL or hop limit.
+    pub ttl: u8,
+    /// Type of service or traffic class.
+    pub tos: u8,
+    /// DF of IPv4.
+    pub dont_fragment: bool,
+    /// Identification of IPv4, and of fragments.
+    pub id: u16,
+    /// The transport checksum.
+    pub sum: Sum,
+    /// IPv4: with an option; IPv6: with an extension header.
+    pub options: bool,
+    /// Sent in fragments.
+    pub cut: Option<Cut>,
+}
+
+/// What to do with a checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sum {
+    /// As it should be.
+    Right,
+    /// Another.
+    Wrong,
+    /// 0.
+    Zero,
+}
+
+/// How a packet is cut into fragments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// Longest IP packet.
+    pub mtu: usize,
+    /// What happens to the fragments.
+    pub order: Order,
+}
+
+/// The order in which fragments arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// As they were cut.
+    First,
+    /// The last one first.
+    Last,
+    /// The first one twice.
+    Twice,
+    /// The first one never.
+    Lost,
+}

@@ -1,0 +1,130 @@
+//! Moments at which the kernel's clock and ours may disagree about what has expired, and how to keep out of them.
+//!
+//! The kernel's timer wheel is coarse: a timer goes off up to one granule of its level late. An entry that is due here
+//! may therefore live on there for seconds, and a packet that meets it in between is answered otherwise. That is no
+//! fault of either, so nothing is let happen in such moments: the player waits until they are over.
+
+use shunt_engine::ConnectionInfo;
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+/// Entries are told by their addresses, ports, protocol, and whether they are templates.
+type Key = (IpAddr, u16, IpAddr, u16, u8, bool);
+
+/// IPVS connection flag of templates (spec `connections.md` §1.3).
+const TEMPLATE: u32 = 0x1000;
+
+/// How long before an entry is due nothing may happen: a step takes some clock ticks.
+const BEFORE_MS: u64 = 250;
+/// And how long after it must be gone.
+const AFTER_MS: u64 = 150;
+
+/// A timer.
+#[derive(Clone, Copy, Debug)]
+struct Timer {
+    due_ms: u64,
+    /// What it was armed with.
+    armed_ms: u64,
+    /// How late the kernel may be already: templates begin each step of 60 s when the last one ended.
+    lag_ms: u64,
+}
+
+/// All timers that are known.
+#[derive(Clone, Debug, Default)]
+pub struct Slack {
+    timers: HashMap<Key, Timer>,
+    /// Reassembly of incomplete datagrams.
+    datagrams: Vec<Timer>,
+}
+
+/// Granule of the level of the kernel's wheel that holds a timer, ms: 8 levels of 64 slots, each 8 times as coarse as
+/// the last, from ticks of 10 ms.
+fn granule_ms(armed_ms: u64) -> u64 {
+    const TICK_MS: u64 = 10;
+    const SLOTS: u64 = 63;
+    let mut granule = TICK_MS;
+    while armed_ms >= SLOTS * granule {
+        granule *= 8;
+    }
+    granule
+}
+
+impl Timer {
+    fn over_ms(&self) -> u64 {
+        self.due_ms + self.lag_ms + granule_ms(self.armed_ms) + AFTER_MS
+    }
+
+    fn is_unclear(&self, now_ms: u64) -> bool {
+        self.due_ms < now_ms + BEFORE_MS && now_ms < self.over_ms()
+    }
+}
+
+impl Slack {
+    /// Looks at the entries as they are now.
+    pub fn observe(&mut self, now_ms: u64, entries: &[ConnectionInfo]) {
+        const JITTER_MS: u64 = 30;
+        let mut seen = HashMap::new();
+        for entry in entries {
+            let key = (
+                entry.caddr,
+                entry.cport,
+                entry.vaddr,
+                entry.vport,
+                entry.protocol,
+                entry.flags & TEMPLATE != 0,
+            );
+            let fresh = Timer { due_ms: now_ms + entry.expires_ms, armed_ms: entry.expires_ms, lag_ms: 0 };
+            let timer = match self.timers.get(&key) {
+                Some(old) if old.due_ms.abs_diff(fresh.due_ms) <= JITTER_MS => *old,
+                // Went off, and was armed again: the kernel does that later.
+                Some(old) if key.5 && old.due_ms <= now_ms => {
+                    Timer { lag_ms: old.lag_ms + granule_ms(old.armed_ms), ..fresh }
+                }
+                _ => fresh,
+            };
+            seen.insert(key, timer);
+        }
+        // What is gone because it was due may live on in the kernel.
+        for (key, timer) in &self.timers {
+            if !seen.contains_key(key) && timer.due_ms <= now_ms + BEFORE_MS && now_ms < timer.over_ms() {
+                seen.insert(*key, *timer);
+            }
+        }
+        self.timers = seen;
+        self.datagrams.retain(|timer| now_ms < timer.over_ms());
+    }
+
+    /// Fragments arrived that make no whole datagram.
+    pub fn incomplete(&mut self, now_ms: u64, is_v4: bool) {
+        let armed_ms = if is_v4 { 30_000 } else { 60_000 };
+        self.datagrams.push(Timer { due_ms: now_ms + armed_ms, armed_ms, lag_ms: 0 });
+    }
+
+    /// If things are unclear now: until when.
+    #[must_use]
+    pub fn unclear_until(&self, now_ms: u64) -> Option<u64> {
+        let timers = self.timers.values().chain(&self.datagrams);
+        timers.filter(|timer| timer.is_unclear(now_ms)).map(Timer::over_ms).max()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn granules() {
+        // Measured on the kernel: 10 s end 0.2 s late at most, 60 s up to 4.4 s, 900 s up to 16 s.
+        let all = [100, 2_000, 10_000, 60_000, 300_000, 900_000].map(granule_ms);
+        assert_eq!(all, [10, 80, 640, 5_120, 5_120, 40_960]);
+    }
+
+    #[test]
+    fn unclear_moments() {
+        let mut slack = Slack::default();
+        slack.incomplete(1_000, true);
+        assert_eq!(slack.unclear_until(30_000), None);
+        assert_eq!(slack.unclear_until(30_900), Some(31_790));
+        assert_eq!(slack.unclear_until(31_800), None);
+    }
+}
