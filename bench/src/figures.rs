@@ -27,6 +27,8 @@ pub enum Figure {
     Hold,
     /// One worker, and two at once.
     Workers,
+    /// New flows per second with 0, 100 and 10,000 rules for firewall marks.
+    Marks,
 }
 
 /// A figure: what, how much, of what.
@@ -42,6 +44,7 @@ pub fn measure(figure: Figure, flows: u32, hold: u32) -> Vec<Line> {
             .into(),
         Figure::Hold => hold_many(hold),
         Figure::Workers => scaling(flows),
+        Figure::Marks => crate::marks::measure(),
     }
 }
 

@@ -7,6 +7,7 @@
 mod engine;
 mod figures;
 mod frame;
+mod marks;
 mod traffic;
 
 use clap::Parser;

@@ -83,6 +83,8 @@ ipvs! {
     sysctls {
         /// One packet in this many is dropped by `drop_packet` in mode 3.
         am_droprate: u32,
+        /// Free connection entries, in pages of 4 KiB, below which automatic defences begin.
+        amemthresh: u32,
         /// While the backup daemon runs, do not balance.
         backup_only: bool,
         /// Flows of a service without servers go on to their own destination.

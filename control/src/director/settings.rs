@@ -94,6 +94,7 @@ macro_rules! entries {
 
 const ENTRIES: &[Entry] = entries! {
     am_droprate: number,
+    amemthresh: number,
     backup_only: switch,
     cache_bypass: switch,
     conn_reuse_mode: number,
@@ -118,7 +119,6 @@ const RUN_ESTIMATION: &str = "run_estimation";
 
 /// What IPVS has beside [`ENTRIES`], and why it is not here.
 const NOT_APPLICABLE: &[(&str, &str)] = &[
-    ("amemthresh", "memory is taken at start, so free memory says nothing about overload"),
     ("conntrack", "packets do not pass the kernel's connection tracking"),
     ("debug_level", "the log level stands in the configuration file"),
     ("snat_reroute", "replies always follow the routes of the mirror"),

@@ -10,6 +10,7 @@ use crate::icmp::{Answer, Quoted};
 use crate::packet::{Kind, Packet};
 use crate::persist::{Handle, NewConnection, TemplateKey};
 use crate::sched::NewFlow;
+use crate::sip;
 use crate::state::{Signal, protocol, sctp, tcp};
 use crate::tables::{
     ForwardingMethod, Persistence, SchedulerKind, Server, Service, ServiceKey, Settings, Tables,
@@ -27,16 +28,18 @@ const FTP_DATA: u16 = 20;
 const EVICTION_LOOKS: u32 = 16;
 
 /// A server for a new flow, and the template that led to it.
-struct Choice<'a> {
-    server: &'a Server,
-    control: Option<Handle>,
-    dport: u16,
+pub(crate) struct Choice<'a> {
+    pub(crate) server: &'a Server,
+    pub(crate) control: Option<Handle>,
+    pub(crate) dport: u16,
 }
 
 /// Why there is none.
 enum Refusal {
     NoServer,
     NoRoom,
+    /// The persistence engine finds nothing to go by.
+    NoCallId,
 }
 
 impl<'a, A: Address> Pass<'a, A> {
@@ -51,7 +54,7 @@ impl<'a, A: Address> Pass<'a, A> {
             return Verdict::Punt(frame.nic_port());
         }
         let may_create = may_create(packet.signal, tables.settings());
-        if may_create && self.core.defend_against_new(tables.settings()) {
+        if may_create && self.core.defend_against_new() {
             return Verdict::Drop(Counter::DropPacket);
         }
         let schedulable = may_create && packet.sport != FTP_DATA;
@@ -63,10 +66,11 @@ impl<'a, A: Address> Pass<'a, A> {
         if !schedulable || !room {
             return self.untracked(service, packet, frame);
         }
-        let choice = match self.choose_for(service, packet) {
+        let choice = match self.choose_for(service, packet, frame.bytes()) {
             Ok(choice) => choice,
-            Err(Refusal::NoServer) => return self.no_server(service, packet, frame),
+            Err(Refusal::NoServer) => return self.no_server(service, mark, packet, frame),
             Err(Refusal::NoRoom) => return Verdict::Drop(Counter::ConnTableFull),
+            Err(Refusal::NoCallId) => return Verdict::Drop(Counter::NoCallId),
         };
         if service.flags.one_packet && packet.protocol == protocol::UDP {
             return self.one_packet(&choice, packet, frame);
@@ -94,16 +98,17 @@ impl<'a, A: Address> Pass<'a, A> {
         let Some(service) = service.filter(|_| packet.sport != FTP_DATA) else {
             return Verdict::Punt(frame.nic_port());
         };
-        if self.core.defend_against_new(tables.settings()) {
+        if self.core.defend_against_new() {
             return Verdict::Drop(Counter::DropPacket);
         }
         if self.is_full() && !self.make_room() {
             return Verdict::Drop(Counter::ConnTableFull);
         }
-        let choice = match self.choose_for(service, packet) {
+        let choice = match self.choose_for(service, packet, &[]) {
             Ok(choice) => choice,
             Err(Refusal::NoServer) => return Verdict::Drop(Counter::NoRealServer),
             Err(Refusal::NoRoom) => return Verdict::Drop(Counter::ConnTableFull),
+            Err(Refusal::NoCallId) => return Verdict::Drop(Counter::NoCallId),
         };
         let Some(index) = self.enrol(&choice, mark, packet) else {
             self.release_control(choice.control.map_or(NIL, |handle| handle.0));
@@ -116,9 +121,14 @@ impl<'a, A: Address> Pass<'a, A> {
         verdict
     }
 
-    fn choose_for(&mut self, service: &Service, packet: &Packet) -> Result<Choice<'a>, Refusal> {
+    fn choose_for(
+        &mut self,
+        service: &Service,
+        packet: &Packet,
+        bytes: &[u8],
+    ) -> Result<Choice<'a>, Refusal> {
         match service.persistence {
-            Some(persistence) => self.choose_persistent(service, persistence, packet),
+            Some(persistence) => self.choose_persistent(service, persistence, packet, bytes),
             None => self.choose(service, packet),
         }
     }
@@ -160,6 +170,7 @@ impl<'a, A: Address> Pass<'a, A> {
         service: &Service,
         persistence: Persistence,
         packet: &Packet,
+        bytes: &[u8],
     ) -> Result<Choice<'a>, Refusal> {
         let connection = NewConnection {
             protocol: packet.protocol,
@@ -167,7 +178,13 @@ impl<'a, A: Address> Pass<'a, A> {
             vaddr: packet.dst_ip(),
             vport: packet.dport,
         };
-        let (key, own_port) = TemplateKey::new(service, persistence, &connection);
+        let (mut key, own_port) = TemplateKey::new(service, persistence, &connection);
+        let mut call_id: &[u8] = &[];
+        if service.sip {
+            let found = (packet.protocol == protocol::UDP).then(|| sip::call_id(sip::payload(packet, bytes)));
+            call_id = found.flatten().ok_or(Refusal::NoCallId)?;
+            key = key.with_call_id(self.core.templates.digest(call_id));
+        }
         let tables = self.tables;
         let quiescent_expires = tables.settings().expire_quiescent_template;
         let usable = |id| {
@@ -180,7 +197,7 @@ impl<'a, A: Address> Pass<'a, A> {
             None => {
                 let server = self.pick(service, packet)?;
                 let timeout_s = persistence.timeout_s;
-                let made = self.core.templates.create(key, server, own_port, timeout_s, self.now);
+                let made = self.core.templates.create(key, server, own_port, timeout_s, call_id, self.now);
                 binding::count_template(&self.core.boards, server.id, i32::from(made.is_some()));
                 (made.ok_or(Refusal::NoRoom)?, server)
             }
@@ -201,7 +218,7 @@ impl<'a, A: Address> Pass<'a, A> {
     }
 
     /// Makes the entry. `None` if there is no room.
-    fn enrol(&mut self, choice: &Choice<'_>, mark: u32, packet: &Packet) -> Option<Index> {
+    pub(crate) fn enrol(&mut self, choice: &Choice<'_>, mark: u32, packet: &Packet) -> Option<Index> {
         let mut conn = self.make_conn(choice, packet);
         conn.fwmark = mark;
         conn.control = choice.control.map_or(NIL, |handle| handle.0);
@@ -262,7 +279,7 @@ impl<'a, A: Address> Pass<'a, A> {
             return Verdict::Drop(Counter::ConnTableFull);
         }
         let Ok(Choice { server, .. }) = self.choose(service, packet) else {
-            return self.no_server(service, packet, frame);
+            return self.no_server(service, 0, packet, frame);
         };
         if !matches!(server.method, ForwardingMethod::DirectRouting | ForwardingMethod::Tunnel) {
             return Verdict::Drop(Counter::ConnTableFull);
@@ -272,7 +289,18 @@ impl<'a, A: Address> Pass<'a, A> {
     }
 
     /// A service without an eligible server: ICMP port unreachable, for TCP as well (spec §7.1).
-    fn no_server<F: Frame>(&mut self, service: &Service, packet: &Packet, frame: &mut F) -> Verdict {
+    fn no_server<F: Frame>(
+        &mut self,
+        service: &Service,
+        mark: u32,
+        packet: &Packet,
+        frame: &mut F,
+    ) -> Verdict {
+        if let ServiceKey::Fwmark { .. } = service.key
+            && let Some(verdict) = self.marked_without_server(service, mark, packet, frame)
+        {
+            return verdict;
+        }
         if matches!(service.key, ServiceKey::Address { vport: FTP, .. }) && packet.dport != FTP {
             return Verdict::Punt(frame.nic_port());
         }

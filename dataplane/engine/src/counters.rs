@@ -69,6 +69,8 @@ counters! {
     Malformed "malformed" Drop "truncated or contradictory headers";
     BadChecksum "bad_checksum" Drop "wrong IPv4 header or ICMP checksum";
     NoRealServer "no_real_server" Drop "no real server could be chosen";
+    NoCallId "no_call_id" Drop "no Call-ID in a datagram for a service with persistence engine sip";
+    NoConnection "no_connection" Drop "packet of a real server without a connection (nat_icmp_send)";
     ServerGone "server_gone" Drop "the connection's real server was deleted";
     ConnTableFull "conn_table_full" Drop "no room for a new connection";
     TtlExceeded "ttl_exceeded" Drop "TTL or hop limit was 1";

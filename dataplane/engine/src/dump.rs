@@ -56,8 +56,9 @@ impl Engine {
                 let shard = self.own_template_shards().nth(nth)?;
                 let places = first..first.saturating_add(count.min(LOOKS as usize) as u32);
                 let until = places.end;
-                let more =
-                    self.templates().each(shard, places, |template| each(template_info(template, now)));
+                let more = self.templates().each(shard, places, |template, call_id| {
+                    each(with_call_id(template_info(template, now), call_id));
+                });
                 if more {
                     return Some(DumpCursor::Templates(nth, until));
                 }
@@ -119,6 +120,12 @@ pub(crate) fn template_info(template: &Template, now: Tick) -> ConnectionInfo {
         sequence: None,
         pe_data: None,
     }
+}
+
+/// The same with the data of its persistence engine; empty: none.
+pub(crate) fn with_call_id(info: ConnectionInfo, call_id: &[u8]) -> ConnectionInfo {
+    let pe_data = (!call_id.is_empty()).then(|| String::from_utf8_lossy(call_id).into_owned());
+    ConnectionInfo { pe_data, ..info }
 }
 
 /// A data connection that is announced, as listings show it.

@@ -6,7 +6,7 @@ use crate::board::Boards;
 use crate::burst::Stages;
 use crate::conn::{ConnTable, FlowKey};
 use crate::counters::WorkerCounters;
-use crate::defence::DropPacket;
+use crate::defence::Defence;
 use crate::flow::Pass;
 use crate::fragments::{Long, Store, Whole};
 use crate::ftp::{Controls, Expectations};
@@ -117,7 +117,7 @@ pub(crate) struct Core {
     /// The way to the master.
     pub(crate) outbox: Option<Outbox>,
     pub(crate) budget: Budget,
-    pub(crate) drop_packet: DropPacket,
+    pub(crate) defence: Defence,
     /// Identification of IPv4 headers that this worker writes.
     pub(crate) ip_id: u16,
     /// Path MTU of the datagram under decision, which is longer; `u16::MAX` if it fits.
@@ -174,7 +174,7 @@ impl Engine {
                 stands_by: false,
                 outbox: None,
                 budget: Budget::default(),
-                drop_packet: DropPacket::default(),
+                defence: Defence::default(),
                 ip_id: config.seed[0] as u16,
                 cut_mtu: u16::MAX,
                 long: Long::default(),
@@ -201,6 +201,7 @@ impl Engine {
         self.fragments.expire(now, FRAGMENTS_BUDGET, &self.core.counters);
         self.sweep_orphans(tables, now);
         self.expire_templates(tables, now);
+        self.defend(tables, now);
     }
 
     /// Looks through one shard of the templates every so often. The shards are shared out among the workers.
@@ -215,6 +216,7 @@ impl Engine {
             // About once a second.
             self.core.schedulers.housekeep(tables, now);
         }
+        let thins = self.core.thins_templates(tables.settings());
         let core = &mut self.core;
         let is_orphan = |id| {
             tables.settings().expire_nodest_conn && tables.server(id).is_some_and(|server| !server.available)
@@ -226,7 +228,7 @@ impl Engine {
                 announce::template(outbox, counters, handle, true);
             }
         };
-        templates.expire(self.template_shard, now, is_orphan, gone, outlived);
+        templates.expire(self.template_shard, now, is_orphan, thins, gone, outlived);
         core.expectations.expire(self.template_shard, now, |expected| core.disappoint(tables, &expected));
         self.template_shard += usize::from(core.workers);
         if self.template_shard >= Templates::shards() {
@@ -282,6 +284,7 @@ impl Core {
             self.timeouts = Timeouts::new(settings);
             self.announces = settings.sync.master && self.outbox.is_some();
             self.stands_by = settings.backup_only && settings.sync.backup;
+            self.arm(settings);
             self.settings = settings.clone();
         }
     }
@@ -305,12 +308,17 @@ impl Core {
 
     fn owner_of(&self, tables: &Tables, packet: &Packet) -> Option<u8> {
         let (src, dst) = (packet.src_ip(), packet.dst_ip());
-        let mark = tables.mark_of(&packet.marked());
         let of = |address: u128, l4_port| match packet.family {
             Family::V4 => self.owner.of(address as u32, l4_port),
             Family::V6 => self.owner.of(address, l4_port),
         };
-        if tables.service_for(mark, packet.protocol, dst, packet.dport).is_some() {
+        // Rules are asked last, and only if a service goes by marks: they cost the most.
+        if tables.service_for(0, packet.protocol, dst, packet.dport).is_some()
+            || tables.has_mark_services()
+                && tables
+                    .service_for(tables.mark_of(&packet.marked()), packet.protocol, dst, packet.dport)
+                    .is_some()
+        {
             return Some(of(packet.src, packet.sport));
         }
         if tables.is_real_address(&src) || tables.service_for(0, packet.protocol, src, packet.sport).is_some()

@@ -3,7 +3,6 @@
 use crate::binding;
 use crate::conn::{Address, Conn, ConnTable, Direction, Index, NIL, Probe, Tuple, flag};
 use crate::counters::Counter;
-use crate::defence;
 use crate::engine::{Core, Origin};
 use crate::forward::nat::Rewrite;
 use crate::forward::{link, tunnel};
@@ -83,6 +82,13 @@ impl<'a, A: Address> Pass<'a, A> {
         {
             return verdict;
         }
+        if packet.kind == Kind::Flow
+            && self.tables.watches_servers()
+            && !self.origin.is_kernel()
+            && let Some(verdict) = self.stray(packet, frame)
+        {
+            return verdict;
+        }
         match packet.kind {
             Kind::Flow if self.core.expectations.may_know(packet.src, packet.dst) => {
                 self.admit_expected(packet, frame)
@@ -145,7 +151,7 @@ impl<'a, A: Address> Pass<'a, A> {
 
     /// Follows the protocol state and renews the timer.
     #[inline]
-    fn advance(&mut self, index: Index, direction: Direction, signal: Signal) {
+    pub(crate) fn advance(&mut self, index: Index, direction: Direction, signal: Signal) {
         let conn = self.table.get_mut(index);
         let way = match direction {
             Direction::Reply => {
@@ -160,8 +166,7 @@ impl<'a, A: Address> Pass<'a, A> {
         }
         let mut timeout_ms = conn.timeout_ms;
         if signal != Signal::Nothing {
-            let next =
-                state::next(conn.state, way, signal, self.tables.settings().secure_tcp == defence::ALWAYS);
+            let next = state::next(conn.state, way, signal, self.core.defence.secure_tcp);
             if next != conn.state {
                 binding::enter(&self.core.boards, conn, next);
                 self.core.schedulers.load_changed(conn.server);
@@ -245,7 +250,7 @@ impl<'a, A: Address> Pass<'a, A> {
 
     /// A packet from the server.
     #[inline]
-    fn reply<F: Frame>(&mut self, index: Index, packet: &Packet, frame: &mut F) -> Verdict {
+    pub(crate) fn reply<F: Frame>(&mut self, index: Index, packet: &Packet, frame: &mut F) -> Verdict {
         let nat = self.table.get(index).method() == ForwardingMethod::Nat;
         // Other servers answer from the virtual address. Where that is one of the director's own, nobody else may
         // use it: the kernel drops such packets as martians.
@@ -259,7 +264,7 @@ impl<'a, A: Address> Pass<'a, A> {
         let hop = self.tables.routes().lookup(packet.dst_ip());
         let mtu = if forwarded { hop.mtu() } else { u16::MAX };
         if packet.ip_len > mtu
-            && let Some(verdict) = self.refuse_long_reply(mtu, packet, frame)
+            && let Some(verdict) = self.refuse_long(mtu, packet, frame)
         {
             return verdict;
         }

@@ -108,15 +108,16 @@ impl Engine {
         info: &ConnectionInfo,
         from: InstallFrom,
     ) -> Installed {
-        // Those of persistence engines are kept elsewhere.
-        if info.pe_data.is_some() {
-            return Installed::Ignored;
-        }
+        let call_id = info.pe_data.as_deref().unwrap_or_default().as_bytes();
+        let key = match call_id.is_empty() {
+            true => TemplateKey::told(info),
+            false => TemplateKey::told(info).with_call_id(self.core.templates.digest(call_id)),
+        };
         let server = server_of(tables, info);
         let timeout_ms = if info.timeout_ms == 0 { TEMPLATE_TIMEOUT_MS } else { info.timeout_ms };
         let timeout_ms = timeout_ms.min(TIMEOUT_MAX_MS);
         let told = Told {
-            key: TemplateKey::told(info),
+            key,
             server: server.map_or(ServerId::NONE, |server| server.id),
             daddr: info.daddr,
             dport: info.dport,
@@ -126,7 +127,7 @@ impl Engine {
             timeout_ms,
             idle_ms: idle_ms(info, timeout_ms),
         };
-        match self.core.templates.install(&told, from == InstallFrom::Peer, now) {
+        match self.core.templates.install(&told, call_id, from == InstallFrom::Peer, now) {
             Taken::Bound(server) => {
                 binding::count_template(&self.core.boards, server, 1);
                 Installed::Created

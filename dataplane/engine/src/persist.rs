@@ -7,10 +7,12 @@
 use crate::announce::{Candidate, Note};
 use crate::conn::flag;
 use crate::connection_info::{ConnectionInfo, ControlKey};
-use crate::dump::template_info;
+use crate::dump::{template_info, with_call_id};
+use crate::sip::CALL_ID_MAX;
 use crate::tables::{ForwardingMethod, Persistence, Server, ServerId, Service, ServiceKey, SyncRules};
 use crate::tick::Tick;
 use hashbrown::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,9 +38,21 @@ pub(crate) struct TemplateKey {
     vaddr: IpAddr,
     vport: u16,
     mark: bool,
+    /// Of a persistence engine's data, which the hash stands for: 64 bits under a secret key. 0: none.
+    digest: u64,
 }
 
 impl TemplateKey {
+    /// The same for one dialog.
+    pub(crate) fn with_call_id(self, digest: u64) -> TemplateKey {
+        TemplateKey { digest, ..self }
+    }
+
+    /// Has it data of a persistence engine?
+    pub(crate) fn has_call_id(&self) -> bool {
+        self.digest != 0
+    }
+
     /// The key for a packet of a persistent service, and the server port that its template carries (the table of spec
     /// §4.3): `true` stands for the configured one.
     pub(crate) fn new(
@@ -47,7 +61,14 @@ impl TemplateKey {
         packet: &NewConnection,
     ) -> (TemplateKey, bool) {
         let client_net = masked(packet.caddr, persistence.netmask);
-        let key = |protocol, vaddr, vport, mark| TemplateKey { protocol, client_net, vaddr, vport, mark };
+        let key = |protocol, vaddr, vport, mark| TemplateKey {
+            protocol,
+            client_net,
+            vaddr,
+            vport,
+            mark,
+            digest: 0,
+        };
         match service.key {
             ServiceKey::Fwmark { mark, .. } => {
                 (key(ANY_PROTOCOL, mark_as_address(mark, packet.vaddr), 0, true), false)
@@ -156,12 +177,58 @@ struct Shard {
     index: HashMap<TemplateKey, u32>,
     slots: Vec<Option<Template>>,
     free: Vec<u32>,
+    /// By slot: data of persistence engines. Address space only, until there are such templates.
+    call_ids: Vec<CallId>,
+}
+
+impl Shard {
+    /// The data of a slot's persistence engine; empty: none.
+    fn call_id(&self, slot: usize) -> &[u8] {
+        let has = |template: &Template| template.key.has_call_id();
+        let kept = self.slots.get(slot).and_then(Option::as_ref).is_some_and(has);
+        self.call_ids.get(slot).filter(|_| kept).map_or(&[], CallId::text)
+    }
+
+    /// Keeps a slot's Call-ID. Never allocates: there is room for each slot.
+    fn keep(&mut self, slot: u32, call_id: &[u8]) {
+        let at = slot as usize;
+        if !call_id.is_empty() && at < self.slots.len() {
+            if self.call_ids.len() <= at {
+                self.call_ids.resize(at + 1, CallId::EMPTY);
+            }
+            self.call_ids[at] = CallId::new(call_id);
+        }
+    }
+}
+
+/// A Call-ID.
+#[derive(Clone, Copy, Debug)]
+struct CallId {
+    len: u8,
+    bytes: [u8; CALL_ID_MAX],
+}
+
+impl CallId {
+    const EMPTY: CallId = CallId { len: 0, bytes: [0; CALL_ID_MAX] };
+
+    fn new(text: &[u8]) -> CallId {
+        let mut call_id = CallId::EMPTY;
+        let len = text.len().min(CALL_ID_MAX);
+        call_id.bytes[..len].copy_from_slice(&text[..len]);
+        CallId { len: len as u8, ..call_id }
+    }
+
+    fn text(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
 }
 
 /// All templates.
 #[derive(Clone, Debug)]
 pub struct Templates {
     shards: Arc<[Mutex<Shard>]>,
+    /// Secret, so that nobody can make two Call-IDs alike.
+    hasher: RandomState,
 }
 
 impl Templates {
@@ -173,8 +240,14 @@ impl Templates {
             index: HashMap::with_capacity(each),
             slots: vec![None; each],
             free: (0..each as u32).rev().collect(),
+            call_ids: Vec::with_capacity(each),
         };
-        Templates { shards: (0..SHARDS).map(|_| Mutex::new(shard())).collect() }
+        Templates { shards: (0..SHARDS).map(|_| Mutex::new(shard())).collect(), hasher: RandomState::new() }
+    }
+
+    /// What stands for a Call-ID in keys; never 0.
+    pub(crate) fn digest(&self, call_id: &[u8]) -> u64 {
+        self.hasher.hash_one(call_id).max(1)
     }
 
     fn lock(&self, shard: usize) -> MutexGuard<'_, Shard> {
@@ -190,7 +263,7 @@ impl Templates {
                 (bits >> 64) as u64 ^ bits as u64
             }
         };
-        (bits.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - SHARD_SHIFT)) as usize
+        ((bits ^ key.digest).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - SHARD_SHIFT)) as usize
     }
 
     fn handle(shard: usize, slot: u32) -> Handle {
@@ -230,6 +303,7 @@ impl Templates {
         server: &Server,
         own_port: bool,
         timeout_s: u32,
+        call_id: &[u8],
         now: Tick,
     ) -> Option<Handle> {
         let number = Templates::shard_of(&key);
@@ -249,15 +323,16 @@ impl Templates {
             note: None,
             listed: true,
         });
+        shard.keep(slot, call_id);
         shard.index.insert(key, slot);
         Some(Templates::handle(number, slot))
     }
 
     /// Takes over a template. One that is here keeps its server, and is left as it is unless `renew`.
-    pub(crate) fn install(&self, told: &Told, renew: bool, now: Tick) -> Taken {
+    pub(crate) fn install(&self, told: &Told, call_id: &[u8], renew: bool, now: Tick) -> Taken {
         let number = Templates::shard_of(&told.key);
         let mut shard = self.lock(number);
-        let Shard { index, slots, free } = &mut *shard;
+        let Shard { index, slots, free, .. } = &mut *shard;
         if let Some(&slot) = index.get(&told.key)
             && let Some(template) = slots[slot as usize].as_mut()
         {
@@ -288,6 +363,7 @@ impl Templates {
             listed: true,
         });
         index.insert(told.key, slot);
+        shard.keep(slot, call_id);
         if told.server == ServerId::NONE { Taken::Known } else { Taken::Bound(told.server) }
     }
 
@@ -336,7 +412,8 @@ impl Templates {
             timeout_ms: template.timeout_ms,
         };
         template.note = Some(candidate.due(template.note, rules, now)?);
-        Some(template_info(template, now))
+        let info = template_info(template, now);
+        Some(with_call_id(info, shard.call_id(slot)))
     }
 
     /// A controlled connection is gone.
@@ -356,25 +433,28 @@ impl Templates {
         }
     }
 
-    /// Removes what is due in one shard, and what controls nothing and has an orphan's server, telling `gone` the server
-    /// of each, and `outlived` of each whose time has run out but which still controls connections.
+    /// Removes what is due in one shard, and what controls nothing and has an orphan's server, or is not assured and
+    /// `unproven_go`, telling `gone` the server of each, and `outlived` of each whose time has run out but which still
+    /// controls connections.
     pub(crate) fn expire(
         &self,
         shard: usize,
         now: Tick,
         is_orphan: impl Fn(ServerId) -> bool,
+        unproven_go: bool,
         mut gone: impl FnMut(ServerId),
         mut outlived: impl FnMut(Handle),
     ) {
         let number = shard % SHARDS;
         let mut shard = self.lock(number);
-        let Shard { index, slots, free } = &mut *shard;
+        let Shard { index, slots, free, .. } = &mut *shard;
         if index.is_empty() && free.len() == slots.len() {
             return;
         }
         for (slot, place) in slots.iter_mut().enumerate() {
             let Some(template) = place else { continue };
-            let orphan = template.controls == 0 && is_orphan(template.server);
+            let expendable = unproven_go && !template.assured;
+            let orphan = template.controls == 0 && (is_orphan(template.server) || expendable);
             if template.remaining_ms(now.stamp()) > 0 && !orphan {
                 continue;
             }
@@ -398,12 +478,22 @@ impl Templates {
         SHARDS
     }
 
-    /// Tells of the templates in these places of one shard. Returns whether there are places after them.
-    pub(crate) fn each(&self, shard: usize, places: Range<u32>, mut each: impl FnMut(&Template)) -> bool {
+    /// Tells of the templates in these places of one shard, each with the data of its persistence engine (empty: none).
+    /// Returns whether there are places after them.
+    pub(crate) fn each(
+        &self,
+        shard: usize,
+        places: Range<u32>,
+        mut each: impl FnMut(&Template, &[u8]),
+    ) -> bool {
         let shard = self.lock(shard % SHARDS);
         let until = (places.end as usize).min(shard.slots.len());
         let from = (places.start as usize).min(until);
-        shard.slots[from..until].iter().flatten().for_each(&mut each);
+        for (slot, template) in (from..until).zip(&shard.slots[from..until]) {
+            if let Some(template) = template {
+                each(template, shard.call_id(slot));
+            }
+        }
         until < shard.slots.len()
     }
 }
@@ -419,7 +509,7 @@ impl TemplateKey {
 impl From<ControlKey> for TemplateKey {
     fn from(name: ControlKey) -> TemplateKey {
         let ControlKey { protocol, client_net, vaddr, vport } = name;
-        TemplateKey { protocol, client_net, vaddr, vport, mark: protocol == ANY_PROTOCOL }
+        TemplateKey { protocol, client_net, vaddr, vport, mark: protocol == ANY_PROTOCOL, digest: 0 }
     }
 }
 

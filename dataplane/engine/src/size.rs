@@ -51,10 +51,10 @@ impl<A: Address> Pass<'_, A> {
         self.cut(size.path_mtu, verdict, packet, frame)
     }
 
-    /// The verdict on a reply that is longer than `mtu` and may not be cut.
+    /// The verdict on a packet that is longer than `mtu` and may not be cut.
     #[cold]
     #[inline(never)]
-    pub(crate) fn refuse_long_reply<F: Frame>(
+    pub(crate) fn refuse_long<F: Frame>(
         &mut self,
         mtu: u16,
         packet: &Packet,

@@ -30,6 +30,9 @@ impl<A: Address> Pass<'_, A> {
         if conn.server == ServerId::NONE && conn.method() != ForwardingMethod::Bypass {
             return self.request_unbound(index, packet, frame);
         }
+        if conn.method() == ForwardingMethod::Bypass {
+            return self.follow_bypass(index, packet, frame);
+        }
         if !self.tables.settings().expire_nodest_conn {
             return Verdict::Drop(Counter::ServerGone);
         }

@@ -6,10 +6,7 @@ use std::path::Path;
 
 /// Cases that are known to differ, and why.
 const DIFFERENT: &[(&str, &str)] = &[
-    ("bypass", "cache_bypass is not built yet"),
-    ("nat-icmp-send", "nat_icmp_send is not built yet"),
     ("sched-twos", "its picks are random numbers of the kernel"),
-    ("sip-pe", "the SIP persistence engine is not built yet"),
     ("stats-rate", "the packets of its first 24 s are not part of the recording"),
 ];
 

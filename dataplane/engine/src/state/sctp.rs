@@ -45,6 +45,12 @@ pub const SHUTDOWN_RECEIVED: u8 = SR;
 /// SHUTDOWN acknowledged.
 pub const SHUTDOWN_ACK_SENT: u8 = SA;
 
+/// Has only one side been heard of?
+#[must_use]
+pub fn is_half_open(state: u8) -> bool {
+    matches!(state, I1 | IN)
+}
+
 /// Timeouts in seconds, by state.
 pub const TIMEOUTS_S: [u32; 14] = [2, 4, 61, 61, 61, 61, 61, 61, 900, 61, 61, 61, 4, 61];
 

@@ -166,6 +166,12 @@ pub fn is_active(state: u8) -> bool {
     matches!(state, ES | SS | SR | SA)
 }
 
+/// Has only one side been heard of? Those states a flood of SYNs leaves behind.
+#[must_use]
+pub fn is_half_open(state: u8) -> bool {
+    matches!(state, SR | SA)
+}
+
 /// May a connection in this state make room for another when the table is full? Half-open and closed ones may.
 #[must_use]
 pub fn is_expendable(state: u8) -> bool {

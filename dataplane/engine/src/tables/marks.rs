@@ -2,6 +2,7 @@
 //!
 //! Only packets without a connection are marked, so rules cost established flows nothing.
 
+use super::mark_index::MarkIndex;
 use super::service::Family;
 use shunt_wire::NicPortId;
 use std::net::IpAddr;
@@ -17,6 +18,7 @@ pub struct Prefix {
 }
 
 impl Prefix {
+    #[cfg(test)]
     fn contains(&self, address: &IpAddr) -> bool {
         let equal = |one: u128, other: u128, width: u8| {
             let ignored = u32::from(width.saturating_sub(self.len));
@@ -68,8 +70,10 @@ pub struct Marked {
     pub nic_port: NicPortId,
 }
 
+#[cfg(test)]
 impl MarkRule {
-    fn matches(&self, packet: &Marked) -> bool {
+    /// What a rule means, word for word: the index must find the same.
+    pub(super) fn matches(&self, packet: &Marked) -> bool {
         self.family == Family::of(&packet.dst)
             && self.protocol.is_none_or(|protocol| protocol == packet.protocol)
             && self.dports.contains(&packet.dport)
@@ -84,13 +88,14 @@ impl MarkRule {
 #[derive(Clone, Debug, Default)]
 pub struct Marks {
     rules: Vec<MarkRule>,
+    index: MarkIndex,
 }
 
 impl Marks {
     /// From an ordered list.
     #[must_use]
     pub fn new(rules: Vec<MarkRule>) -> Marks {
-        Marks { rules }
+        Marks { index: MarkIndex::new(&rules), rules }
     }
 
     /// The rules in order.
@@ -109,7 +114,7 @@ impl Marks {
     /// The mark of a packet; 0 = none.
     #[must_use]
     pub fn mark_of(&self, packet: &Marked) -> u32 {
-        self.rules.iter().find(|rule| rule.matches(packet)).map_or(0, |rule| rule.mark)
+        self.index.find(packet).map_or(0, |at| self.rules[at].mark)
     }
 }
 

@@ -5,7 +5,9 @@
 
 mod addresses;
 mod chunks;
+mod mark_index;
 mod marks;
+mod nat_ends;
 mod routes;
 mod server;
 mod service;
@@ -22,6 +24,7 @@ pub use service::{
 pub use settings::{Settings, SyncRules};
 
 use hashbrown::{HashMap, HashSet};
+use nat_ends::NatEnds;
 use shunt_wire::MacAddr;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -50,6 +53,8 @@ pub struct Tables {
     servers: Chunks<Server>,
     /// Real servers by (protocol-less) address: is a packet from one of them? Counts the records of the address.
     real_addresses: AddressCounts,
+    nat_ends: NatEnds,
+    sip_services: u32,
     /// Services whose port is 0 or which match a firewall mark (spec §3.1 step 4).
     any_port_services: u32,
     /// Services on port 21 (spec §3.1 step 3).
@@ -147,6 +152,24 @@ impl Tables {
         self.servers.iter()
     }
 
+    /// A NAT server whose packets come from this address and port, for this protocol or for a mark.
+    #[must_use]
+    pub fn nat_server(&self, address: IpAddr, l4_port: u16, protocol: u8) -> Option<&Server> {
+        self.nat_ends.find(address, l4_port, protocol).and_then(|id| self.server(id))
+    }
+
+    /// Are there services with the persistence engine `sip`?
+    #[must_use]
+    pub fn has_sip_services(&self) -> bool {
+        self.sip_services > 0
+    }
+
+    /// Is anything to be done about packets of servers without a connection?
+    #[must_use]
+    pub fn watches_servers(&self) -> bool {
+        self.has_sip_services() || self.settings.nat_icmp_send
+    }
+
     /// Does any server, deleted ones included, have this address?
     #[must_use]
     pub fn is_real_address(&self, address: &IpAddr) -> bool {
@@ -167,6 +190,7 @@ impl Tables {
     pub fn put_service(&mut self, service: Service) {
         self.remove_service(service.id);
         self.count_kinds(&service.key, true);
+        self.sip_services += u32::from(service.sip);
         Arc::make_mut(&mut self.index[shard(&service.key)]).insert(service.key, service.id);
         let id = service.id;
         self.services.set(id.0, Some(Arc::new(service)));
@@ -176,6 +200,7 @@ impl Tables {
     pub fn remove_service(&mut self, id: ServiceId) {
         let Some(service) = self.services.get(id.0) else { return };
         let key = service.key;
+        self.sip_services -= u32::from(service.sip);
         self.count_kinds(&key, false);
         Arc::make_mut(&mut self.index[shard(&key)]).remove(&key);
         self.services.set(id.0, None);
@@ -211,6 +236,8 @@ impl Tables {
             self.real_addresses.count(server.daddr, true);
         }
         let id = server.id;
+        let service = self.services.get(server.service.0).map(|service| service.key);
+        self.nat_ends.put(before, &server, service.as_ref());
         if !server.available && self.servers.get(id.0).is_some_and(|before| before.available) {
             self.deletions += 1;
         }
@@ -229,6 +256,7 @@ impl Tables {
         if let Some(address) = self.servers.get(id.0).map(|server| server.daddr) {
             self.real_addresses.count(address, false);
             self.servers.set(id.0, None);
+            self.nat_ends.remove(id, address);
         }
     }
 
@@ -243,6 +271,13 @@ impl Tables {
     #[must_use]
     pub fn mark_of(&self, packet: &Marked) -> u32 {
         if self.marks.is_empty() { 0 } else { self.marks.mark_of(packet) }
+    }
+
+    /// Does any service go by a mark?
+    #[inline]
+    #[must_use]
+    pub fn has_mark_services(&self) -> bool {
+        self.fwmark_services > 0
     }
 
     /// The rules that mark packets.

@@ -25,6 +25,8 @@ pub struct Settings {
     pub schedule_icmp: bool,
     pub ignore_tunneled: bool,
     pub backup_only: bool,
+    /// Free entries of the connection tables, in pages of 4 KiB, below which the automatic defences begin.
+    pub amemthresh: u32,
     /// TCP port of the control connections that the FTP helper looks at, host order; 0: none.
     pub ftp_port: u32,
     /// What a synchronisation master announces.
@@ -56,6 +58,7 @@ impl Default for Settings {
             schedule_icmp: false,
             ignore_tunneled: false,
             backup_only: false,
+            amemthresh: 1024,
             ftp_port: 21,
             sync: SyncRules::default(),
             lblc_expiration: 86_400,

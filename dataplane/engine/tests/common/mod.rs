@@ -45,6 +45,7 @@ pub struct Setup {
     pub tunnel: TunnelKind,
     pub persistence: Option<Persistence>,
     pub one_packet: bool,
+    pub sip: bool,
     pub mtu: u16,
 }
 
@@ -66,6 +67,7 @@ impl Setup {
             tunnel: TunnelKind::Ipip,
             persistence: None,
             one_packet: false,
+            sip: false,
             mtu: 1500,
         }
     }
@@ -163,7 +165,7 @@ impl Rig {
 
     fn add(&mut self, id: u32, next: &mut u32, setup: &Setup) {
         let vaddr = ip(setup.vaddr);
-        let mut candidates = Vec::new();
+        let (mut candidates, mut servers) = (Vec::new(), Vec::new());
         for (daddr, dport) in &setup.servers {
             let (daddr, id_of_server) = (ip(daddr), ServerId(*next));
             *next += 1;
@@ -176,7 +178,7 @@ impl Rig {
                 dst_mac: server_mac(id_of_server.0),
                 src_mac: INSIDE_MAC,
             };
-            self.tables.put_server(Server {
+            servers.push(Server {
                 hop: Hop::Via(hop),
                 method: setup.method,
                 available: true,
@@ -198,10 +200,11 @@ impl Rig {
             scheduler: setup.scheduler,
             flags: ServiceFlags { one_packet: setup.one_packet, ..ServiceFlags::default() },
             persistence: setup.persistence,
-            sip: false,
+            sip: setup.sip,
             plan: SchedulerPlan::init(setup.scheduler, Family::of(&vaddr), &candidates).unwrap(),
             servers: candidates.into(),
         });
+        servers.into_iter().for_each(|server| self.tables.put_server(server));
     }
 
     /// Changes one server and publishes.
