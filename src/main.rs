@@ -1,9 +1,11 @@
 //! `shuntd`: the one place that knows control, worker and dpdk.
 #![forbid(unsafe_code)]
 
+mod arguments;
 mod dataplane;
 
 use anyhow::{Context, Result};
+use arguments::Arguments;
 use clap::Parser;
 use dataplane::WorkersDataplane;
 use shunt_control::config::Config;
@@ -16,23 +18,11 @@ use shunt_dpdk::Eal;
 use shunt_worker::Workers;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 const VERSION: &str = env!("SHUNT_VERSION");
-
-/// A layer-4 director: IPVS semantics at DPDK speed.
-#[derive(Parser)]
-#[command(name = "shuntd", version = VERSION)]
-struct Arguments {
-    /// The configuration, see configs/reference.toml. SIGHUP reads it again.
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
-    /// Check the configuration and exit; touches no NIC and no hugepage.
-    #[arg(long)]
-    check: bool,
-}
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

@@ -7,6 +7,7 @@ pub mod dataplane;
 pub mod director;
 pub mod ipvsadm;
 pub mod log;
+pub mod manual;
 pub mod mirror;
 pub mod notify;
 pub mod protocol;

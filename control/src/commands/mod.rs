@@ -80,6 +80,11 @@ const SUB_COMMANDS: &[SubCommand] = &[
     },
 ];
 
+/// Name, arguments and help of each command that ipvsadm does not have.
+pub(crate) fn texts() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    SUB_COMMANDS.iter().map(|command| (command.name, command.arguments, command.help))
+}
+
 impl DirectorCommands {
     /// Commands on this director. `version` is what `version` answers.
     #[must_use]

@@ -9,6 +9,7 @@ mod check;
 mod command;
 mod execute;
 mod failure;
+pub(crate) mod manual;
 mod names;
 mod options;
 mod parse;
