@@ -95,7 +95,7 @@ impl Worker {
         self.engine.expire(tables, now);
         let served = self.mailbox.serve(&mut self.engine, tables, now);
         let busy = frames > 0 || served;
-        self.profile.round_did(busy, &self.engine, &self.exits.counters);
+        self.profile.round_did(busy, |family| self.engine.connections_of(family), &self.exits.counters);
         busy
     }
 }

@@ -20,7 +20,7 @@ const POLL_BURSTS: usize = 64;
 /// What has not come back when nothing has come for so long is lost: the director may wait for its core meanwhile.
 const QUIET: Duration = Duration::from_millis(300);
 /// With a window: sending goes on when nothing has come back for so long.
-const GO_ON_AFTER: Duration = Duration::from_millis(2);
+const GO_ON_AFTER: Duration = Duration::from_millis(5);
 /// Under way at most when all flows are visited: half a ring.
 const VISIT_WINDOW: u64 = 512;
 
