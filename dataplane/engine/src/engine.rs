@@ -337,7 +337,8 @@ impl Core {
             || tables.is_real_address(&src)
             || tables.has_virtual_address(&src)
             || !tables.marks().is_empty();
-        let may_be_ours = known && tables.balances(packet.family);
+        // IPVS gathers fragments of IPv4 itself; those of IPv6 netfilter goes on to gather once IPVS has asked for it.
+        let may_be_ours = known && (packet.family == Family::V6 || tables.balances(Family::V4));
         if !may_be_ours {
             return Some(Verdict::Punt(packet.nic_port));
         }

@@ -36,6 +36,9 @@ struct Options {
     /// Go on after a difference, and shrink none.
     #[arg(long)]
     keep_going: bool,
+    /// Write a case for every scenario, played on a kernel that was just booted: to become a test.
+    #[arg(long)]
+    record: bool,
 }
 
 /// Exit status where no oracle is.
@@ -132,7 +135,7 @@ impl Run<'_> {
             }
             let (scenario, name) = (generate(seed), format!("seed-{seed}"));
             let mut played = kernel.play(&scenario, &name)?;
-            if played.difference.is_some() {
+            if played.difference.is_some() || self.options.record {
                 // A kernel that was used before may remember something: only one that was not is a witness.
                 played = play(kernel.fresh()?, &scenario, &name)?;
             }
@@ -144,6 +147,9 @@ impl Run<'_> {
                 } else if !self.stop.swap(true, Ordering::Relaxed) {
                     self.reduce(&mut kernel, &scenario, &name)?;
                 }
+            }
+            if self.options.record && played.difference.is_none() {
+                self.save(&played)?;
             }
             self.progress();
         }
