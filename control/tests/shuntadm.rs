@@ -93,10 +93,10 @@ fn the_socket_is_found_by_option_or_environment_and_argv0_is_quoted() {
     let output = by_environment.arg0("ipvsadm").args(["-L", "-n"]).env("SHUNT_SOCKET", rig.socket()).output();
     assert_eq!(output.unwrap().status.code(), Some(0));
     let mut by_option = Command::new(TOOL);
-    by_option.arg0("/sbin/ipvsadm").arg(format!("--socket={}", rig.socket().display())).arg("frobnicate");
+    by_option.arg0("/sbin/shuntadm").arg(format!("--socket={}", rig.socket().display())).arg("frobnicate");
     let (status, _, stderr) = parts(&by_option.output().unwrap());
     assert_eq!(status, 2);
-    assert!(stderr.starts_with("/sbin/ipvsadm: there is no command `frobnicate'"), "{stderr}");
+    assert!(stderr.starts_with("/sbin/shuntadm: there is no command `frobnicate'"), "{stderr}");
 }
 
 #[test]

@@ -133,7 +133,7 @@ fn values_that_make_no_sense_are_refused() {
         ("[[sync_daemon]]\nrole = \"slave\"\ninterface = \"a\"", "f.toml:8: unknown variant `slave`"),
         (
             "[[sync_daemon]]\nrole = \"master\"\ninterface = \"a\"\ngroup = \"192.0.2.1\"",
-            "f.toml:11: sync_daemon[1].group: 192.0.2.1 is no multicast",
+            "f.toml:10: sync_daemon[1].group: 192.0.2.1 is no multicast",
         ),
         ("[log]\nlevel = \"loud\"", "f.toml:8: unknown variant `loud`, expected one of `error`"),
         (

@@ -34,12 +34,12 @@ pub(crate) struct Choice<'a> {
     pub(crate) dport: u16,
 }
 
-/// Why there is none.
-enum Refusal {
-    NoServer,
-    NoRoom,
+/// Why there is none: this is missing.
+enum Missing {
+    Server,
+    Room,
     /// The persistence engine finds nothing to go by.
-    NoCallId,
+    CallId,
 }
 
 impl<'a, A: Address> Pass<'a, A> {
@@ -68,9 +68,9 @@ impl<'a, A: Address> Pass<'a, A> {
         }
         let choice = match self.choose_for(service, packet, frame.bytes()) {
             Ok(choice) => choice,
-            Err(Refusal::NoServer) => return self.no_server(service, mark, packet, frame),
-            Err(Refusal::NoRoom) => return Verdict::Drop(Counter::ConnTableFull),
-            Err(Refusal::NoCallId) => return Verdict::Drop(Counter::NoCallId),
+            Err(Missing::Server) => return self.no_server(service, mark, packet, frame),
+            Err(Missing::Room) => return Verdict::Drop(Counter::ConnTableFull),
+            Err(Missing::CallId) => return Verdict::Drop(Counter::NoCallId),
         };
         if service.flags.one_packet && packet.protocol == protocol::UDP {
             return self.one_packet(&choice, packet, frame);
@@ -106,9 +106,9 @@ impl<'a, A: Address> Pass<'a, A> {
         }
         let choice = match self.choose_for(service, packet, &[]) {
             Ok(choice) => choice,
-            Err(Refusal::NoServer) => return Verdict::Drop(Counter::NoRealServer),
-            Err(Refusal::NoRoom) => return Verdict::Drop(Counter::ConnTableFull),
-            Err(Refusal::NoCallId) => return Verdict::Drop(Counter::NoCallId),
+            Err(Missing::Server) => return Verdict::Drop(Counter::NoRealServer),
+            Err(Missing::Room) => return Verdict::Drop(Counter::ConnTableFull),
+            Err(Missing::CallId) => return Verdict::Drop(Counter::NoCallId),
         };
         let Some(index) = self.enrol(&choice, mark, packet) else {
             self.release_control(choice.control.map_or(NIL, |handle| handle.0));
@@ -126,7 +126,7 @@ impl<'a, A: Address> Pass<'a, A> {
         service: &Service,
         packet: &Packet,
         bytes: &[u8],
-    ) -> Result<Choice<'a>, Refusal> {
+    ) -> Result<Choice<'a>, Missing> {
         match service.persistence {
             Some(persistence) => self.choose_persistent(service, persistence, packet, bytes),
             None => self.choose(service, packet),
@@ -138,11 +138,11 @@ impl<'a, A: Address> Pass<'a, A> {
     }
 
     /// The server for a flow of a service without persistence.
-    fn choose(&mut self, service: &Service, packet: &Packet) -> Result<Choice<'a>, Refusal> {
+    fn choose(&mut self, service: &Service, packet: &Packet) -> Result<Choice<'a>, Missing> {
         if let ServiceKey::Address { vport, .. } = service.key {
             // Only a persistent service may serve other ports than its own (spec §4.2).
             if vport != packet.dport {
-                return Err(Refusal::NoServer);
+                return Err(Missing::Server);
             }
         }
         let server = self.pick(service, packet)?;
@@ -150,7 +150,7 @@ impl<'a, A: Address> Pass<'a, A> {
         Ok(Choice { server, control: None, dport })
     }
 
-    fn pick(&mut self, service: &Service, packet: &Packet) -> Result<&'a Server, Refusal> {
+    fn pick(&mut self, service: &Service, packet: &Packet) -> Result<&'a Server, Missing> {
         let flow = NewFlow {
             protocol: packet.protocol,
             caddr: packet.src_ip(),
@@ -159,8 +159,8 @@ impl<'a, A: Address> Pass<'a, A> {
             vport: packet.dport,
             now: self.now,
         };
-        let id = self.core.schedulers.pick(service, &self.core.boards, &flow).ok_or(Refusal::NoServer)?;
-        self.tables.server(id).ok_or(Refusal::NoServer)
+        let id = self.core.schedulers.pick(service, &self.core.boards, &flow).ok_or(Missing::Server)?;
+        self.tables.server(id).ok_or(Missing::Server)
     }
 
     /// The server that the client's network has, or a new one for it (spec §4.3). A template's server is used whatever
@@ -171,7 +171,7 @@ impl<'a, A: Address> Pass<'a, A> {
         persistence: Persistence,
         packet: &Packet,
         bytes: &[u8],
-    ) -> Result<Choice<'a>, Refusal> {
+    ) -> Result<Choice<'a>, Missing> {
         let connection = NewConnection {
             protocol: packet.protocol,
             caddr: packet.src_ip(),
@@ -182,7 +182,7 @@ impl<'a, A: Address> Pass<'a, A> {
         let mut call_id: &[u8] = &[];
         if service.sip {
             let found = (packet.protocol == protocol::UDP).then(|| sip::call_id(sip::payload(packet, bytes)));
-            call_id = found.flatten().ok_or(Refusal::NoCallId)?;
+            call_id = found.flatten().ok_or(Missing::CallId)?;
             key = key.with_call_id(self.core.templates.digest(call_id));
         }
         let tables = self.tables;
@@ -193,13 +193,13 @@ impl<'a, A: Address> Pass<'a, A> {
                 .is_some_and(|server| server.available && !(quiescent_expires && server.weight == 0))
         };
         let (handle, server) = match self.core.templates.join(&key, self.now, usable) {
-            Some((handle, id)) => (handle, tables.server(id).ok_or(Refusal::NoServer)?),
+            Some((handle, id)) => (handle, tables.server(id).ok_or(Missing::Server)?),
             None => {
                 let server = self.pick(service, packet)?;
                 let timeout_s = persistence.timeout_s;
                 let made = self.core.templates.create(key, server, own_port, timeout_s, call_id, self.now);
                 binding::count_template(&self.core.boards, server.id, i32::from(made.is_some()));
-                (made.ok_or(Refusal::NoRoom)?, server)
+                (made.ok_or(Missing::Room)?, server)
             }
         };
         let same_port = matches!(service.key, ServiceKey::Address { vport, .. } if vport == packet.dport);

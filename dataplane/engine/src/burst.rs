@@ -194,7 +194,7 @@ impl Engine {
         // A step of the loop takes three groups one stage further each, so that the processor computes on one group
         // while memory works for the others.
         for first in (0..count + 2 * GROUP).step_by(GROUP) {
-            for place in first..count.min(first + GROUP) {
+            for place in group(first, 0, count) {
                 let frame = &mut frames[place];
                 self.stages.read(place, tables, origin, frame);
                 if steers {

@@ -75,7 +75,7 @@ impl Core {
 
     /// Does `drop_entry` thin out templates now? One visit of a shard in so many, chosen at random.
     pub(crate) fn thins_templates(&mut self, settings: &Settings) -> bool {
-        is_on(settings.drop_entry, self.defence.scarce) && self.defence.draw() % PART == 0
+        is_on(settings.drop_entry, self.defence.scarce) && self.defence.draw().is_multiple_of(PART)
     }
 }
 
@@ -162,7 +162,7 @@ impl Engine {
 /// Where a random block of the table begins.
 fn block<A: Address>(table: &ConnTable<A>, random: u32) -> u32 {
     let blocks = table.capacity().div_ceil(BLOCK);
-    (u64::from(random) * u64::from(blocks) >> 32) as u32 * BLOCK
+    ((u64::from(random) * u64::from(blocks)) >> 32) as u32 * BLOCK
 }
 
 impl<A: Address> Pass<'_, A> {

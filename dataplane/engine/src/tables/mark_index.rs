@@ -193,7 +193,7 @@ mod tests {
     impl Dice {
         fn roll(&mut self, sides: u32) -> u32 {
             self.0 = self.0.wrapping_mul(0xd134_2543_de82_ef95).wrapping_add(1);
-            ((self.0 >> 32) * u64::from(sides) >> 32) as u32
+            (((self.0 >> 32) * u64::from(sides)) >> 32) as u32
         }
 
         fn address(&mut self, family: Family) -> IpAddr {
