@@ -16,8 +16,8 @@
 //! With one worker every sequence of picks is the kernel's, edits in between included, but for:
 //! * `twos`, which is random;
 //! * loads above 2³¹: here products do not overflow;
-//! * a change of load that the worker was not told of ([`Schedulers::load_changed`]) is seen a tick later in services of
-//!   64 servers and more;
+//! * a change of load that the worker was not told of ([`Schedulers::load_changed`]) is seen a tick (1 ms) later, in
+//!   services of more than 64 servers as many ticks later as there are 64s;
 //! * a worker that made no pick for more than [`HISTORY`] edits of one `rr` or `wrr` service starts its round anew;
 //! * `lblc` and `lblcr` share one bounded pool of entries per worker. If it is full, a new destination is not
 //!   remembered (the kernel allocates). Their housekeeping runs in small steps, so entries may go some seconds later.
@@ -25,7 +25,7 @@
 //! With several workers, each owns the flows of some clients:
 //! * `sh`, `mh`, `dh`, `fo` depend on the packet and the list only: the same answer on every worker.
 //! * `lc`, `wlc`, `sed`, `nq`, `ovf`, `twos` read the load of the whole director from [`Boards`]. What another worker
-//!   counted a moment ago may not be visible yet (in services of 64 servers and more: for up to 1 ms), so two workers may
+//!   counted a moment ago may not be visible yet (for up to 1 ms per 64 servers of the service), so two workers may
 //!   choose the same server at the same instant; later picks see both connections and even it out.
 //! * `rr` and `wrr`: each worker has its own position. Each worker's picks have exact shares over a cycle, so the sum is
 //!   off by less than one cycle per worker, however many flows there were: shares converge.
@@ -131,7 +131,7 @@ impl Schedulers {
     }
 
     /// To be called after this worker changed the active or total count or the overload flag of a server. Cheap: the
-    /// change is looked at when the service is asked next. Without it picks are right to the millisecond only.
+    /// change is looked at when the service is asked next. Without it picks are right to some milliseconds only.
     #[inline]
     pub fn load_changed(&mut self, id: ServerId) {
         self.tournaments.mark(id);

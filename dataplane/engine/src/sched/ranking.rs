@@ -1,6 +1,5 @@
 //! Which of several servers stands best: `lc`, `wlc`, `sed`, `nq`, `fo` and `ovf` differ only in how they see a server.
 
-use super::load::is_lighter;
 use crate::board::Boards;
 use crate::tables::Candidate;
 
@@ -14,13 +13,20 @@ pub struct Standing {
 }
 
 impl Standing {
-    /// Not to be chosen.
-    pub const OUT: Standing = Standing { cost: 0, weight: 0 };
+    /// Not to be chosen: as dear as can be, so that no comparison needs to know.
+    pub const OUT: Standing = Standing { cost: u64::MAX, weight: 0 };
 
     /// Is this strictly better?
     #[inline]
     pub fn beats(self, other: Standing) -> bool {
-        self.weight > 0 && (other.weight == 0 || is_lighter(self.cost, self.weight, other.cost, other.weight))
+        self.cost_against(other) < other.cost_against(self)
+    }
+
+    /// Costs of two servers are compared as fractions, `cost / weight`; this is one side of that, multiplied out. 128
+    /// bits, because a cost has up to 41 and a weight up to 31. Of two that are out both sides are 0.
+    #[inline]
+    pub fn cost_against(self, other: Standing) -> u128 {
+        u128::from(self.cost) * u128::from(other.weight.unsigned_abs())
     }
 }
 

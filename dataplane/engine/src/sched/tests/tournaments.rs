@@ -3,7 +3,7 @@
 use super::director::{Director, service};
 use crate::board::Boards;
 use crate::sched::ranking::{Standing, best};
-use crate::sched::tournament::{SERVERS_MIN, Tournaments};
+use crate::sched::tournament::Tournaments;
 use crate::sched::{Schedulers, fo, lc, nq, ovf, sed, wlc};
 use crate::tables::{Candidate, Family, SchedulerKind, ServerId, Service, ServiceFlags, ServiceId};
 use crate::tick::Tick;
@@ -34,7 +34,8 @@ enum Operation {
 }
 
 fn run(kind: SchedulerKind, view: View, operations: &[Operation]) {
-    let count = SERVERS_MIN as u32 + 3;
+    // As many as are read again in one tick, not a power of two.
+    let count = 61;
     let weights: Vec<i32> = (0..count).map(|n| n as i32 % 4).collect();
     let mut director = Director::with(kind, &weights);
     for &operation in operations {
@@ -65,7 +66,7 @@ fn run(kind: SchedulerKind, view: View, operations: &[Operation]) {
             }
             Operation::Add(weight) => {
                 let is_listed = |n| director.service.servers.iter().any(|server| server.id.0 == n);
-                if let Some(n) = (0..250).find(|&n| !is_listed(n)) {
+                if let Some(n) = (0..64).find(|&n| !is_listed(n)) {
                     director.add(n, weight, 0, 0);
                 }
             }
