@@ -2,7 +2,7 @@
 
 use crate::engine::{cpu_ns, engine, run, shuffled};
 use crate::frame::FixedFrame;
-use crate::traffic::{request, tables};
+use crate::traffic::{request, tables, tcp};
 use shunt_engine::tables::{ForwardingMethod, SchedulerKind, Tables};
 use shunt_engine::{BURST, Engine, Origin, Tick, Verdict};
 use shunt_wire::NicPortId;
@@ -27,6 +27,8 @@ pub enum Figure {
     Hold,
     /// One worker, and two at once.
     Workers,
+    /// SYNs per second into a full table, a tenth of which is established connections.
+    Flood,
     /// New flows per second with 0, 100 and 10,000 rules for firewall marks.
     Marks,
 }
@@ -44,6 +46,7 @@ pub fn measure(figure: Figure, flows: u32, hold: u32) -> Vec<Line> {
             .into(),
         Figure::Hold => hold_many(hold),
         Figure::Workers => scaling(flows),
+        Figure::Flood => vec![("flood".to_owned(), flood(), "M SYN/s")],
         Figure::Marks => crate::marks::measure(),
     }
 }
@@ -68,6 +71,26 @@ fn new_flows() -> Vec<Line> {
     };
     let (rr, wlc) = (SchedulerKind::Rr, SchedulerKind::Wlc);
     [(rr, "rr", 10), (wlc, "wlc", 10), (wlc, "wlc", 1000)].map(rate).into()
+}
+
+/// Millions of SYNs per second into a full table: a million connections, of which 100,000 are established and stay.
+fn flood() -> f64 {
+    const CONNECTIONS: u32 = 1 << 20;
+    const ESTABLISHED: u32 = 100_000;
+    const SYN: u8 = 2;
+    const ACK: u8 = 16;
+    let tables = tables(4, ForwardingMethod::DirectRouting, SchedulerKind::Wlc, 10);
+    let mut engine = engine((CONNECTIONS, 1), (0, 1));
+    let whole = |packets: &[[u8; 64]]| packets.len().next_multiple_of(BURST) as u64;
+    for flags in [SYN, ACK] {
+        let packets: Vec<[u8; 64]> = (0..ESTABLISHED).map(|n| tcp(n, flags)).collect();
+        run(&mut engine, &tables, &packets[..packets.len() / BURST * BURST], whole(&packets));
+    }
+    let packets: Vec<[u8; 64]> = (ESTABLISHED..ESTABLISHED + 3 * CONNECTIONS).map(|n| tcp(n, SYN)).collect();
+    let (fill, flood) = packets.split_at(CONNECTIONS as usize);
+    run(&mut engine, &tables, fill, whole(fill));
+    assert_eq!(engine.connections(), CONNECTIONS);
+    1e3 / run(&mut engine, &tables, flood, whole(flood))
 }
 
 /// By how much the process grows when a table for a million connections is made and filled.

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 pub const VIP: [u8; 4] = [10, 0, 1, 100];
 const MAC: MacAddr = MacAddr([2, 0, 0, 0, 1, 1]);
 const UDP: u8 = 17;
+const TCP: u8 = 6;
 
 /// The nominal clock of the first processor, in GHz; 1 if the system does not say, so that figures are nanoseconds.
 pub fn clock_ghz() -> f64 {
@@ -81,7 +82,23 @@ pub fn udp(src: ([u8; 4], u16), dst: ([u8; 4], u16)) -> [u8; 64] {
     packet
 }
 
-/// One UDP service of this family (4 or 6) with so many servers.
+/// A TCP packet of 64 bytes from client `n` to the service, with these flags.
+pub fn tcp(n: u32, flags: u8) -> [u8; 64] {
+    let (address, cport) = client(n);
+    let mut packet = udp((address, cport), (VIP, 80));
+    packet[23] = TCP;
+    packet[24..26].fill(0);
+    let sum = checksum::checksum(&packet[14..34]);
+    packet[24..26].copy_from_slice(&sum.to_be_bytes());
+    packet[38..60].fill(0);
+    packet[46..48].copy_from_slice(&[0x50, flags]);
+    let pseudo = checksum::pseudo_v4(address, VIP, TCP, 26);
+    let sum = checksum::udp(pseudo, &packet[34..60]);
+    packet[50..52].copy_from_slice(&sum.to_be_bytes());
+    packet
+}
+
+/// A UDP and a TCP service of this family (4 or 6), both with the same so many servers.
 pub fn tables(family: u8, method: ForwardingMethod, kind: SchedulerKind, servers: u32) -> Tables {
     let hop = Hop::Via(NextHop {
         nic_port: NicPortId(0),
@@ -121,20 +138,18 @@ pub fn tables(family: u8, method: ForwardingMethod, kind: SchedulerKind, servers
             lower_threshold: 0,
         });
     }
-    let flags = ServiceFlags::default();
-    tables.put_service(Service {
-        id: ServiceId(0),
-        key: ServiceKey::Address {
-            protocol: UDP,
-            vaddr: if family == 4 { VIP.into() } else { VIP6.to_be_bytes().into() },
-            vport: 80,
-        },
-        scheduler: kind,
-        flags,
-        persistence: None,
-        sip: false,
-        servers: candidates.into(),
-        plan: SchedulerPlan::default(),
-    });
+    for (id, protocol) in [(1, TCP), (0, UDP)] {
+        let vaddr = if family == 4 { VIP.into() } else { VIP6.to_be_bytes().into() };
+        tables.put_service(Service {
+            id: ServiceId(id),
+            key: ServiceKey::Address { protocol, vaddr, vport: 80 },
+            scheduler: kind,
+            flags: ServiceFlags::default(),
+            persistence: None,
+            sip: false,
+            servers: candidates.clone().into(),
+            plan: SchedulerPlan::default(),
+        });
+    }
     tables
 }

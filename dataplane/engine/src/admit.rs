@@ -23,8 +23,8 @@ use std::net::IpAddr;
 const FTP: u16 = 21;
 /// Port from which FTP servers open data connections; never scheduled.
 const FTP_DATA: u16 = 20;
-/// Entries looked at to make room in a full table: 16 in a row share few pages, and most of a flood's entries are
-/// half-open, so the first look usually succeeds.
+/// Entries looked at in one place to make room in a full table: 16 in a row share few pages, and most of a flood's entries
+/// are half-open, so the first look usually succeeds.
 const EVICTION_LOOKS: u32 = 16;
 
 /// A server for a new flow, and the template that led to it.

@@ -189,7 +189,8 @@ fn a_flood_of_syns_leaves_established_connections_alone() {
             other => panic!("{other:?}"),
         }
     }
-    assert!(refused < 10_000);
+    // Half of the table is full of connections that stay, all in one place: the search goes on elsewhere.
+    assert!(refused < 100, "{refused}");
     for cport in 0..32 {
         assert_eq!(rig.outside(request(cport + 100, Flags::ACK)).sent(INSIDE).dst, ip("10.0.2.11"));
     }

@@ -246,17 +246,41 @@ impl<A: Address> ConnTable<A> {
         self.wheel.hasten(&mut self.entries, index, now);
     }
 
-    /// Looks at the next `looks` entries, like the hand of a clock, for one that `expendable` gives up.
+    /// Looks at the next `looks` entries, like the hand of a clock, for one that `expendable` gives up; if there is none, at
+    /// as many in some other places. Connections that were made together lie together, so a place may hold only such as
+    /// stay. Asks the cache for what the removal of the next one will need.
     pub fn sweep(&mut self, looks: u32, expendable: impl Fn(&Conn<A>) -> bool) -> Option<Index> {
-        for _ in 0..looks {
-            let index = self.hand;
-            let entry = self.entries.get(index as usize)?;
-            self.hand = if index + 1 < self.capacity() { index + 1 } else { 0 };
-            if entry.has(flag::HASHED) && expendable(entry) {
-                return Some(index);
+        const PLACES: u32 = 4;
+        // A fraction (the golden ratio's) that leads everywhere.
+        let stride = ((u64::from(self.capacity()) * 0x9e37_79b9) >> 32) as u32;
+        for _ in 0..PLACES {
+            for _ in 0..looks {
+                let index = self.hand;
+                let entry = self.entries.get(index as usize)?;
+                let found = entry.has(flag::HASHED) && expendable(entry);
+                self.advance_hand(1);
+                if found {
+                    self.ask_bucket_of(self.hand);
+                    return Some(index);
+                }
             }
+            self.advance_hand(stride);
         }
         None
+    }
+
+    fn advance_hand(&mut self, by: u32) {
+        let next = u64::from(self.hand) + u64::from(by);
+        self.hand =
+            if next < u64::from(self.capacity()) { next } else { next - u64::from(self.capacity()) } as u32;
+    }
+
+    fn ask_bucket_of(&self, index: Index) {
+        if self.get(index).has(flag::HASHED) {
+            let (request, reply) = self.probes(index);
+            self.buckets.prefetch(request);
+            reply.into_iter().for_each(|reply| self.buckets.prefetch(reply));
+        }
     }
 
     /// The next connection that is due. The caller must call [`ConnTable::expired`] on it.
