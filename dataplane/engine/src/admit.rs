@@ -47,7 +47,7 @@ impl<'a, A: Address> Pass<'a, A> {
     pub(crate) fn admit<F: Frame>(&mut self, packet: &Packet, frame: &mut F) -> Verdict {
         let tables = self.tables;
         let mark = tables.mark_of(&packet.marked());
-        let Some(service) = tables.service_for(mark, packet.protocol, packet.dst_ip(), packet.dport) else {
+        let Some(service) = self.service_for(mark, packet) else {
             return Verdict::Punt(frame.nic_port());
         };
         if is_martian(tables, packet.src_ip()) {
@@ -94,8 +94,7 @@ impl<'a, A: Address> Pass<'a, A> {
     ) -> Verdict {
         let tables = self.tables;
         let mark = tables.mark_of(&packet.marked());
-        let service = tables.service_for(mark, packet.protocol, packet.dst_ip(), packet.dport);
-        let Some(service) = service.filter(|_| packet.sport != FTP_DATA) else {
+        let Some(service) = self.service_for(mark, packet).filter(|_| packet.sport != FTP_DATA) else {
             return Verdict::Punt(frame.nic_port());
         };
         if self.core.defend_against_new() {
@@ -119,6 +118,20 @@ impl<'a, A: Address> Pass<'a, A> {
             self.discard(index);
         }
         verdict
+    }
+
+    /// The service of a new flow. Most flows go to the service that the one before went to: its key is compared first.
+    fn service_for(&mut self, mark: u32, packet: &Packet) -> Option<&'a Service> {
+        let (protocol, vaddr, vport) = (packet.protocol, packet.dst_ip(), packet.dport);
+        if mark == 0
+            && let Some(recent) = self.tables.service(self.core.recent_service)
+            && recent.key == (ServiceKey::Address { protocol, vaddr, vport })
+        {
+            return Some(recent);
+        }
+        let service = self.tables.service_for(mark, protocol, vaddr, vport)?;
+        self.core.recent_service = service.id;
+        Some(service)
     }
 
     fn choose_for(

@@ -17,7 +17,7 @@ use crate::packet::{Kind, Packet};
 use crate::persist::Templates;
 use crate::sched::Schedulers;
 use crate::state::Timeouts;
-use crate::tables::{Family, Settings, Tables};
+use crate::tables::{Family, ServiceId, Settings, Tables};
 use crate::tick::Tick;
 use crate::verdict::Verdict;
 
@@ -106,6 +106,8 @@ pub(crate) struct Core {
     pub(crate) ftp: Controls,
     pub(crate) counters: WorkerCounters,
     pub(crate) schedulers: Schedulers,
+    /// The service of the latest new flow. It may be gone, or another by now.
+    pub(crate) recent_service: ServiceId,
     pub(crate) owner: Owner,
     pub(crate) timeouts: Timeouts,
     /// The settings that `timeouts` was made from.
@@ -165,6 +167,7 @@ impl Engine {
                 expectations: config.expectations,
                 ftp: Controls::default(),
                 counters: config.counters,
+                recent_service: ServiceId(0),
                 schedulers: Schedulers::new(config.services_max as usize, LOCALITIES, config.seed[3])
                     .with_servers_max(config.boards.servers_max()),
                 owner: Owner::new(&config.owner_key, config.workers),

@@ -243,16 +243,17 @@ impl Tournaments {
         let (first, size) = (tree.first as usize, tree.size as usize);
         let leaves = &self.leaves[first..first + size];
         let winners = &mut self.winners[first..first + size];
-        let (mut node, mut best) = (size + place as usize, place);
+        let mut best = (place, leaves[place as usize].standing());
         let mut rival = place ^ 1;
+        let mut node = size + place as usize;
         while node > 1 {
-            let [ours, theirs] = [best, rival].map(|place| leaves[place as usize].standing());
+            let other = (rival, leaves[rival as usize].standing());
             // Of equals the left one wins: from the right, an equal loses.
             let from_the_right = u128::from(node as u32 & 1);
-            let lost = theirs.cost_against(ours) < ours.cost_against(theirs) + from_the_right;
-            best = if lost { rival } else { best };
+            let lost = other.1.cost_against(best.1) < best.1.cost_against(other.1) + from_the_right;
+            best = if lost { other } else { best };
             node /= 2;
-            winners[node] = best;
+            winners[node] = best.0;
             // At the root this reads node 0, which is nobody's.
             rival = winners[node ^ 1];
         }
