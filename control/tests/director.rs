@@ -56,6 +56,16 @@ fn a_change_is_published_and_a_list_is_not() {
 }
 
 #[test]
+fn servers_of_a_batch_are_known_by_where_their_packets_come_from() {
+    let rig = Rig::new(10, 10);
+    let batch = "-A -t 10.0.0.1:80\n-a -t 10.0.0.1:80 -r 10.1.0.1:8080 -m\n";
+    assert_eq!(rig.run("ipvsadm -R", batch).status, 0);
+    let server = |protocol| published(&rig).nat_server([10, 1, 0, 1].into(), 8080, protocol).map(|at| at.id);
+    assert_eq!(server(6), Some(ids(&published(&rig), "10.0.0.1:80")[0]));
+    assert_eq!(server(17), None);
+}
+
+#[test]
 fn a_batch_is_one_publication() {
     let rig = Rig::new(10, 10);
     let batch = "-A -t 10.0.0.1:80 -s rr\n-a -t 10.0.0.1:80 -r 10.1.0.1 -m\n-L -n\n-a -t 10.0.0.1:80 -r 10.1.0.2 -m\n\

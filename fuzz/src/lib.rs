@@ -2,6 +2,10 @@
 //! tries some random inputs; `scripts/fuzz TARGET SECONDS` lets libFuzzer search.
 #![forbid(unsafe_code)]
 
+// Unused here, but under a fuzzer no test program of this crate links without it.
+#[cfg(test)]
+use bolero as _;
+
 pub mod director;
 pub mod records;
 pub mod simulation;

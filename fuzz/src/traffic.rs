@@ -76,5 +76,44 @@ pub fn templates() -> Vec<Template> {
             templates.push(Template { nic_port: 0, bytes: frame });
         }
     }
+    templates.extend(spoken());
     templates
+}
+
+/// Packets whose text the engine reads: FTP and SIP; and some that are too long for the way on.
+fn spoken() -> Vec<Template> {
+    const INVITE: &[u8] = b"INVITE sip:a@b SIP/2.0\r\nFrom: c\r\nCall-ID: 4f@192.0.2.9\r\n\r\n";
+    const COMPACT: &[u8] = b"BYE sip:a@b SIP/2.0\r\ni:4f@192.0.2.9\r\n\r\n";
+    const LONG: [u8; 1_500] = [7; 1_500];
+    let (v4, v6) = ("10.0.1.100", "fd00:1::100");
+    let says = |vaddr: &str, text: &str| client(vaddr).tcp(2_000, 21, Flags::ACK).payload(text.as_bytes());
+    let answers = |address: &str, sport, text: &str| {
+        server(address).tcp(sport, 2_000, Flags::ACK).payload(text.as_bytes())
+    };
+    let outside = [
+        client(v4).tcp(2_000, 21, Flags::SYN),
+        client(v6).tcp(2_000, 21, Flags::SYN),
+        says(v4, "PORT 192,0,2,9,8,8\r\n"),
+        says(v6, "EPRT |2|2001:db8::9|2056|\r\n"),
+        client(v4).tcp(2_056, 20, Flags::ACK),
+        client(v4).tcp(2_001, 8_080, Flags::SYN),
+        client(v6).tcp(2_001, 8_080, Flags::SYN),
+        client("10.0.1.103").udp(5_060, 5_060).payload(INVITE),
+        client("10.0.1.103").udp(5_061, 5_060).payload(COMPACT),
+        client("10.0.1.103").udp(5_060, 5_061).payload(INVITE),
+        client("10.0.1.102").udp(2_000, 5_060).payload(&LONG),
+        client("10.0.1.102").udp(2_000, 5_060).payload(&LONG[100..]).dont_fragment(),
+        client(v6).udp(2_000, 53).payload(&LONG),
+    ];
+    let inside = [
+        answers("10.0.2.11", 21, "227 Entering Passive Mode (10,0,2,11,31,144).\r\n"),
+        answers("fd00:2::11", 2_121, "229 Extended Passive (|||8080|)\r\n"),
+        server("10.0.2.11").tcp(20, 2_056, Flags::SYN),
+        server("10.0.2.11").udp(5_060, 5_060).payload(INVITE),
+        server("10.0.2.12").udp(5_060, 5_060).payload(COMPACT),
+    ];
+    let frames = |crafts: &[Craft], nic_port| -> Vec<Template> {
+        crafts.iter().map(|craft| Template { nic_port, bytes: craft.frame() }).collect()
+    };
+    [frames(&outside, 0), frames(&inside, 1)].concat()
 }

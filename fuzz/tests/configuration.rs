@@ -4,8 +4,11 @@ use shunt_control::config::Config;
 
 #[test]
 fn configuration() {
-    bolero::check!().with_type::<String>().for_each(|text| match Config::parse("fuzz.toml", text) {
-        Ok(config) => assert!(!config.summary().is_empty()),
-        Err(error) => assert!(!error.to_string().is_empty()),
+    // Bytes, and not a `String` of bolero's: so the files of `configs/` are inputs as they are.
+    bolero::check!().for_each(|bytes: &[u8]| {
+        match Config::parse("fuzz.toml", &String::from_utf8_lossy(bytes)) {
+            Ok(config) => assert!(!config.summary().is_empty()),
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
     });
 }

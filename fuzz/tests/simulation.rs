@@ -1,6 +1,8 @@
 //! The seeded simulation. `SHUNT_SIMULATION_SEED=N` repeats a run, `SHUNT_SIMULATION_STEPS=N` makes it longer,
 //! `SHUNT_SIMULATION_RUNS=N` runs that many seeds.
 
+// Unused here, but under a fuzzer no test program of this crate links without it.
+use bolero as _;
 use shunt_fuzz::simulation::run;
 
 /// Tells the seed of a run that fails.

@@ -134,6 +134,8 @@ impl Director {
         service.reschedule(checked.scheduler).map_err(|_| Errno::Einval)?;
         let statistics = ServiceStatistics { born: self.born, ..ServiceStatistics::default() };
         self.service_statistics.set(id.0, Some(statistics));
+        // Servers that come within the same batch need to know it, as `Tables::nat_server` does.
+        self.tables.put_service(service.clone());
         let record =
             ServiceRecord { service, joining: Vec::new(), born: self.born, changed: false, new: true };
         self.services.insert(key, record);

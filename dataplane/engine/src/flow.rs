@@ -338,13 +338,20 @@ impl<'a, A: Address> Pass<'a, A> {
     /// later, schedulers and thresholds still count it.
     #[cold]
     pub(crate) fn start_over<F: Frame>(&mut self, index: Index, packet: &Packet, frame: &mut F) -> Verdict {
+        if !self.tables.balances(A::FAMILY) {
+            return self.leave_alone(frame);
+        }
         let old = self.table.remove(index);
         if old.has(flag::HELPED) {
             self.forget_control(index);
         }
         let answered = self.core.counters.get(Counter::Answered);
         let verdict = self.admit(packet, frame);
-        if self.core.counters.get(Counter::Answered) != answered && old.method() != ForwardingMethod::Nat {
+        // The kernel's answer passes IPVS, which finds the new entry, or else the old one.
+        let answers_old = self.core.counters.get(Counter::Answered) != answered
+            && old.method() != ForwardingMethod::Nat
+            && self.table.lookup(&packet.tuple()).is_none();
+        if answers_old {
             self.count_as_reply(&old, packet, frame);
         }
         self.forget(&old);

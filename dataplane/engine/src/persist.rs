@@ -22,6 +22,9 @@ const SHARD_SHIFT: u32 = 6;
 const SHARDS: usize = 1 << SHARD_SHIFT;
 /// Life of a template that ran out while connections still used it: from then on for good (spec §8).
 pub(crate) const CONTROLLING_MS: u32 = 60_000;
+/// Templates go so long after they are due, milliseconds: two slots of the connections' wheel. A connection that is due
+/// at the same moment then goes first, as in the kernel, and does not keep its template for another [`CONTROLLING_MS`].
+const AFTER_CONNECTIONS_MS: i64 = 256;
 /// The protocol of templates for firewall marks: "IP".
 const ANY_PROTOCOL: u8 = 0;
 const FTP: u16 = 21;
@@ -455,12 +458,15 @@ impl Templates {
             let Some(template) = place else { continue };
             let expendable = unproven_go && !template.assured;
             let orphan = template.controls == 0 && (is_orphan(template.server) || expendable);
-            if template.remaining_ms(now.stamp()) > 0 && !orphan {
+            let remaining_ms = template.remaining_ms(now.stamp());
+            if remaining_ms > -AFTER_CONNECTIONS_MS && !orphan {
                 continue;
             }
             if template.controls > 0 {
+                // From the moment at which it was due.
+                let late_ms = (-remaining_ms).clamp(0, CONTROLLING_MS.into()) as u32;
                 template.timeout_ms = CONTROLLING_MS;
-                template.last_seen = now.stamp();
+                template.last_seen = now.stamp().wrapping_sub(late_ms);
                 outlived(Templates::handle(number, slot as u32));
                 continue;
             }

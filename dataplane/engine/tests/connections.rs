@@ -5,7 +5,7 @@ mod common;
 use common::{INSIDE, OUTSIDE, Rig, Setup, ip};
 use shunt_engine::Verdict;
 use shunt_engine::counters::Counter;
-use shunt_engine::tables::{ForwardingMethod, Hop, Persistence, SchedulerKind, ServerId};
+use shunt_engine::tables::{ForwardingMethod, Hop, Persistence, SchedulerKind, ServerId, ServiceId};
 use shunt_wire::Flags;
 use shunt_wire::craft::{Craft, check};
 use std::collections::HashSet;
@@ -81,6 +81,19 @@ fn a_syn_reuses_a_closed_connection() {
 }
 
 #[test]
+fn without_services_of_the_family_a_closed_connection_is_not_taken_over() {
+    let setup = Setup::new(TCP, "10.0.1.100", ForwardingMethod::Nat, &["10.0.2.11"]);
+    let mut rig = Rig::new(&[setup]);
+    rig.outside(request(40_000, Flags::SYN));
+    rig.inside(reply(40_000, Flags::RST));
+    assert_eq!(states(&rig), [("CLOSE", 10)]);
+    rig.change_server(0, |server| server.available = false);
+    rig.tables.remove_service(ServiceId(0));
+    assert_eq!(rig.outside(request(40_000, Flags::SYN)).verdict, Verdict::Punt(OUTSIDE));
+    assert_eq!(states(&rig), [("CLOSE", 10)], "as IPVS, which then sees no packet");
+}
+
+#[test]
 fn a_deleted_server_keeps_its_connections_waiting() {
     let mut rig = Rig::new(&[Setup::new(TCP, "10.0.1.100", ForwardingMethod::Nat, &["10.0.2.11"])]);
     rig.outside(request(40_000, Flags::SYN));
@@ -144,6 +157,24 @@ fn persistence_holds_for_the_network_until_it_runs_out() {
 }
 
 /// A client's next connection may land on any worker.
+#[test]
+fn a_template_goes_with_a_connection_of_the_same_timeout() {
+    let mut setup = Setup::new(UDP, "10.0.1.100", ForwardingMethod::Nat, &["10.0.2.11"]);
+    setup.persistence = Some(Persistence { timeout_s: 300, netmask: u32::MAX });
+    let mut rig = Rig::new(&[setup]);
+    rig.outside(between("192.0.2.9", "10.0.1.100").udp(40_000, 80));
+    assert_eq!(rig.connections().len(), 2);
+    rig.wait(299);
+    // As often as a poll loop: each time only some templates are looked at.
+    for _ in 0..200 {
+        rig.now.0 += 10;
+        for _ in 0..100 {
+            rig.engines[0].expire(&rig.tables, rig.now);
+        }
+    }
+    assert!(rig.connections().is_empty(), "not for another minute");
+}
+
 #[test]
 fn persistence_holds_across_workers() {
     let persistence = Some(Persistence { timeout_s: 100, netmask: u32::MAX });

@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 
 /// Settings of IPVS that scenarios change, with their defaults.
 pub const SETTINGS: &[(&str, &str)] = &[
+    ("cache_bypass", "0"),
     ("conn_reuse_mode", "1"),
     ("expire_nodest_conn", "0"),
     ("expire_quiescent_template", "0"),
+    ("nat_icmp_send", "0"),
     ("pmtu_disc", "1"),
     ("schedule_icmp", "0"),
     ("secure_tcp", "0"),

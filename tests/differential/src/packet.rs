@@ -65,13 +65,31 @@ pub fn ends(frame: &[u8]) -> Option<(IpAddr, IpAddr, u16, u16)> {
 }
 
 fn transport(craft: Craft, protocol: Protocol, sport: u16, dport: u16, shape: &Shape) -> Craft {
-    let payload: Vec<u8> = (0..shape.payload).map(|at| (at % 251) as u8).collect();
+    let payload = match shape.call {
+        Some(call) => sip_message(call),
+        None => (0..shape.payload).map(|at| (at % 251) as u8).collect(),
+    };
     match protocol {
         Protocol::Tcp => craft.tcp(sport, dport, Flags(shape.kind)),
         Protocol::Udp => craft.udp(sport, dport),
         Protocol::Sctp => craft.sctp(sport, dport, shape.kind),
     }
     .payload(&payload)
+}
+
+/// A SIP message; some Call-IDs are none, and some headers are odd.
+fn sip_message(call: u8) -> Vec<u8> {
+    let header = match call {
+        0 => "Call-ID: a84b4c76e66710@192.0.2.9",
+        1 => "call-id:  f81d4fae-7dec@x",
+        2 => "i: f81d4fae-7dec@x",
+        3 => "Call-ID : 77",
+        4 => "Call-ID: two@hosts@x",
+        5 => "Call-ID:",
+        _ => "Subject: none",
+    };
+    format!("INVITE sip:bob@example.com SIP/2.0\r\nTo: Bob\r\n{header}\r\nCSeq: 1 INVITE\r\n\r\n")
+        .into_bytes()
 }
 
 fn finished(craft: Craft, shape: &Shape) -> Vec<Vec<u8>> {

@@ -60,7 +60,13 @@ impl Play<'_> {
 
     fn event(&mut self, flows: &[Flow], event: &Event) -> Result<()> {
         match event {
-            Event::Command(line) => self.command(line, ""),
+            Event::Command(line) => {
+                // What is zeroed is what is visible.
+                if line == "ipvsadm -Z" {
+                    self.wait(STATISTICS_S)?;
+                }
+                self.command(line, "")
+            }
             Event::Wait(seconds) => self.wait(*seconds),
             Event::List => self.list(),
             Event::Packet { flow, shape, from } => {

@@ -106,6 +106,8 @@ pub struct Shape {
     pub kind: u8,
     /// Bytes of payload.
     pub payload: usize,
+    /// The payload is a SIP message with this Call-ID instead.
+    pub call: Option<u8>,
     /// TTL or hop limit.
     pub ttl: u8,
     /// Type of service or traffic class.

@@ -105,7 +105,8 @@ fn simpler(
 fn plainer(event: &Event) -> Vec<Event> {
     let Event::Packet { flow, from, shape } = event else { return Vec::new() };
     let plain = crate::generate::plain(shape.kind);
-    let variants = [plain, crate::scenario::Shape { cut: shape.cut, payload: shape.payload, ..plain }];
+    let variants =
+        [plain, crate::scenario::Shape { cut: shape.cut, payload: shape.payload, call: shape.call, ..plain }];
     let variants = variants.into_iter().filter(|variant| variant != shape);
     variants.map(|shape| Event::Packet { flow: *flow, from: *from, shape }).collect()
 }

@@ -3,6 +3,10 @@
 //! The kernel's timer wheel is coarse: a timer goes off up to one granule of its level late. An entry that is due here
 //! may therefore live on there for seconds, and a packet that meets it in between is answered otherwise. That is no
 //! fault of either, so nothing is let happen in such moments: the player waits until they are over.
+//!
+//! A template that is due lives on for a minute if a connection still uses it. If one of its client's connections is due
+//! at about that time, it is open which goes first, and so for how long the template stays. That is waited out too: in
+//! the end both are gone.
 
 use shunt_engine::ConnectionInfo;
 use std::collections::HashMap;
@@ -18,6 +22,8 @@ const TEMPLATE: u32 = 0x1000;
 const BEFORE_MS: u64 = 250;
 /// And how long after it must be gone.
 const AFTER_MS: u64 = 150;
+/// Two looks at one timer may differ by so much.
+const JITTER_MS: u64 = 30;
 
 /// A timer.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +41,8 @@ pub struct Slack {
     timers: HashMap<Key, Timer>,
     /// Reassembly of incomplete datagrams.
     datagrams: Vec<Timer>,
+    /// Times until which it is open whether some template lives.
+    races: Vec<u64>,
 }
 
 /// Granule of the level of the kernel's wheel that holds a timer, ms: 8 levels of 64 slots, each 8 times as coarse as
@@ -47,6 +55,15 @@ fn granule_ms(armed_ms: u64) -> u64 {
         granule *= 8;
     }
     granule
+}
+
+/// Could a template of this client's network be that of the other client? Scenarios know no larger networks than these.
+fn same_net(one: IpAddr, other: IpAddr) -> bool {
+    match (one, other) {
+        (IpAddr::V4(one), IpAddr::V4(other)) => one.octets()[..3] == other.octets()[..3],
+        (IpAddr::V6(one), IpAddr::V6(other)) => one.octets()[..8] == other.octets()[..8],
+        _ => false,
+    }
 }
 
 impl Timer {
@@ -62,7 +79,8 @@ impl Timer {
 impl Slack {
     /// Looks at the entries as they are now.
     pub fn observe(&mut self, now_ms: u64, entries: &[ConnectionInfo]) {
-        const JITTER_MS: u64 = 30;
+        self.races.extend(self.race(now_ms));
+        self.races.retain(|until_ms| now_ms < *until_ms);
         let mut seen = HashMap::new();
         for entry in entries {
             let key = (
@@ -94,6 +112,28 @@ impl Slack {
         self.datagrams.retain(|timer| now_ms < timer.over_ms());
     }
 
+    /// If a template was due since the last look, and a connection of its client may have ended before that or after it:
+    /// until when the template may live.
+    fn race(&self, now_ms: u64) -> Option<u64> {
+        const STEP_MS: u64 = 60_000;
+        let mut until_ms = None;
+        for (template, timer) in self.timers.iter().filter(|(key, timer)| key.5 && timer.due_ms <= now_ms) {
+            for (_, connection) in self.timers.iter().filter(|(key, _)| !key.5 && same_net(key.0, template.0))
+            {
+                // Armed at the same moment for the same time, the connection goes first in both.
+                let together = connection.due_ms.abs_diff(timer.due_ms) <= JITTER_MS
+                    && connection.armed_ms.abs_diff(timer.armed_ms) <= JITTER_MS
+                    && timer.lag_ms == 0;
+                let ended = connection.due_ms <= now_ms + BEFORE_MS;
+                if !together && ended && connection.over_ms() >= timer.due_ms {
+                    let last = connection.over_ms().max(timer.over_ms());
+                    until_ms = until_ms.max(Some(last + STEP_MS + 2 * granule_ms(STEP_MS) + AFTER_MS));
+                }
+            }
+        }
+        until_ms
+    }
+
     /// Fragments arrived that make no whole datagram.
     pub fn incomplete(&mut self, now_ms: u64, is_v4: bool) {
         let armed_ms = if is_v4 { 30_000 } else { 60_000 };
@@ -104,7 +144,8 @@ impl Slack {
     #[must_use]
     pub fn unclear_until(&self, now_ms: u64) -> Option<u64> {
         let timers = self.timers.values().chain(&self.datagrams);
-        timers.filter(|timer| timer.is_unclear(now_ms)).map(Timer::over_ms).max()
+        let timers = timers.filter(|timer| timer.is_unclear(now_ms)).map(Timer::over_ms);
+        timers.chain(self.races.iter().copied().filter(|until_ms| now_ms < *until_ms)).max()
     }
 }
 
@@ -117,6 +158,23 @@ mod tests {
         // Measured on the kernel: 10 s end 0.2 s late at most, 60 s up to 4.4 s, 900 s up to 16 s.
         let all = [100, 2_000, 10_000, 60_000, 300_000, 900_000].map(granule_ms);
         assert_eq!(all, [10, 80, 640, 5_120, 5_120, 40_960]);
+    }
+
+    #[test]
+    fn a_template_and_a_connection_may_race() {
+        let key = |is_template| ([192, 0, 2, 1].into(), 1, [10, 0, 1, 1].into(), 80, 6, is_template);
+        let timer = |due_ms, armed_ms| Timer { due_ms, armed_ms, lag_ms: 0 };
+        let race = |connection, now_ms| {
+            let timers = HashMap::from([(key(true), timer(60_000, 60_000)), (key(false), connection)]);
+            Slack { timers, ..Slack::default() }.race(now_ms)
+        };
+        let until = 62_000 + 5_120 + 150 + 60_000 + 2 * 5_120 + 150;
+        assert_eq!(race(timer(62_000, 60_000), 62_500), Some(until));
+        assert_eq!(race(timer(62_000, 60_000), 59_000), None, "not yet");
+        assert_eq!(race(timer(60_010, 60_000), 61_000), None, "together");
+        assert_eq!(race(timer(300_000, 300_000), 61_000), None, "both live on");
+        assert!(race(timer(900_000, 900_000), 910_000).is_some(), "after many steps");
+        assert_eq!(race(timer(50_000, 10_000), 61_000), None, "long before");
     }
 
     #[test]

@@ -112,16 +112,17 @@ pub(super) struct Life {
     protocol: Protocol,
     ahead: VecDeque<(bool, u8)>,
     is_v4: bool,
+    is_sip: bool,
 }
 
 impl Life {
-    pub(super) fn generate(rng: &mut Rng, number: usize, flow: Flow) -> Life {
+    pub(super) fn generate(rng: &mut Rng, number: usize, flow: Flow, is_sip: bool) -> Life {
         let ahead = match flow.protocol {
             Protocol::Tcp => pick(rng, TCP).iter().copied().collect(),
             Protocol::Sctp => pick(rng, SCTP).iter().copied().collect(),
             Protocol::Udp => (0..rng.usize(1..6)).map(|nth| (nth == 0 || chance(rng, 60), 0)).collect(),
         };
-        Life { number, protocol: flow.protocol, ahead, is_v4: flow.caddr.is_ipv4() }
+        Life { number, protocol: flow.protocol, ahead, is_v4: flow.caddr.is_ipv4(), is_sip }
     }
 
     /// The next thing that happens in this flow; `None` at its end.
@@ -161,7 +162,9 @@ impl Life {
     fn shape(&self, rng: &mut Rng, kind: u8, carries: bool) -> Shape {
         let mut shape = plain(kind);
         if carries {
-            shape.payload = pick(rng, &[0, 1, 2, 5, 100, 500, 1_000, 1_300]);
+            // The longest fill the wire, so that they are too long for a tunnel.
+            shape.payload = pick(rng, &[0, 1, 2, 5, 100, 500, 1_000, 1_300, 1_432, 1_440]);
+            shape.call = (self.is_sip && chance(rng, 90)).then(|| rng.u8(0..7));
         }
         if chance(rng, 85) {
             return shape;
@@ -180,6 +183,7 @@ impl Life {
                 // second are then wrong in what the kernel of the oracle sends.
                 let lengths = [2_500, 4_000, 600, 1_000];
                 shape.payload = pick(rng, &lengths[..if self.is_v4 { 4 } else { 2 }]);
+                shape.call = None;
                 let order = pick(rng, &[Order::First, Order::First, Order::Last, Order::Twice, Order::Lost]);
                 shape.cut = Some(Cut { mtu: pick(rng, &[300, 576, 1_300, 1_400]), order });
             }

@@ -15,6 +15,7 @@ pub fn plain(kind: u8) -> Shape {
     Shape {
         kind,
         payload: 0,
+        call: None,
         ttl: 64,
         tos: 0,
         dont_fragment: true,
@@ -46,7 +47,7 @@ pub fn generate(seed: u64) -> Scenario {
             let service = pick(&mut rng, &configuration.services);
             let flow = flow(&mut rng, &service, &scenario.flows);
             scenario.flows.push(flow);
-            Life::generate(&mut rng, scenario.flows.len() - 1, flow)
+            Life::generate(&mut rng, scenario.flows.len() - 1, flow, service.is_sip())
         })
         .collect();
     interleave(&mut rng, &mut configuration, lives, &mut scenario.events);

@@ -21,6 +21,8 @@ pub(super) struct Service {
     /// Named by this firewall mark.
     mark: Option<u32>,
     persistent: bool,
+    /// Persistence by Call-ID.
+    sip: bool,
     /// Tunnels may go to servers of the other family.
     mixed: bool,
     servers: Vec<Server>,
@@ -95,7 +97,7 @@ impl Configuration {
     pub(super) fn edit(&mut self, rng: &mut Rng) -> String {
         let nth = rng.usize(0..self.services.len());
         let service = &mut self.services[nth];
-        match rng.u32(0..20) {
+        match rng.u32(0..22) {
             0..8 if !service.servers.is_empty() => {
                 let server = pick(rng, &service.servers);
                 format!("ipvsadm -e {} {}", service.name(), server.with_options(rng))
@@ -107,17 +109,18 @@ impl Configuration {
             }
             0..15 => {
                 let server = match service.servers.is_empty() || chance(rng, 30) {
-                    true => Server::generate(rng, service),
+                    true => service.add_server(rng),
                     false => pick(rng, &service.servers),
                 };
-                let line = format!("ipvsadm -a {} {}", service.name(), server.with_options(rng));
-                service.servers.push(server);
-                line
+                format!("ipvsadm -a {} {}", service.name(), server.with_options(rng))
             }
             15 => format!("ipvsadm -E {}", service.with_options(rng)),
             16 => format!("ipvsadm -D {}", service.name()),
             17 => format!("ipvsadm -A {}", service.with_options(rng)),
             18 => timeouts(rng),
+            19 if chance(rng, 20) => "ipvsadm -C".to_owned(),
+            19 => "ipvsadm -Z".to_owned(),
+            20 => service.change_method(rng).unwrap_or_else(|| setting(rng)),
             _ => setting(rng),
         }
     }
@@ -155,12 +158,38 @@ impl Service {
         let vport = if persistent && !marked && chance(rng, 20) { 0 } else { vport };
         let mark = marked.then_some(mark);
         let mixed = chance(rng, 20);
-        let mut service = Service { protocol, vaddr, vport, mark, persistent, mixed, servers: Vec::new() };
+        let sip = persistent && protocol == Protocol::Udp && chance(rng, 40);
+        let mut service =
+            Service { protocol, vaddr, vport, mark, persistent, sip, mixed, servers: Vec::new() };
         for _ in 0..pick(rng, &[0, 1, 2, 2, 3, 3, 4, 6]) {
-            let server = Server::generate(rng, &service);
-            service.servers.push(server);
+            service.add_server(rng);
         }
         service
+    }
+
+    pub(super) fn is_sip(&self) -> bool {
+        self.sip
+    }
+
+    /// Another server, or one that is there.
+    fn add_server(&mut self, rng: &mut Rng) -> Server {
+        let server = Server::generate(rng, self);
+        if let Some(same) = self.servers.iter().find(|have| have.at == server.at) {
+            return same.clone();
+        }
+        self.servers.push(server.clone());
+        server
+    }
+
+    /// Another method for a server. Not from or to direct routing: with connections of both kinds, the kernel asks for
+    /// the neighbour of the virtual address (docs/DIFFERENCES.md).
+    fn change_method(&mut self, rng: &mut Rng) -> Option<String> {
+        let name = self.name();
+        let mut movable: Vec<&mut Server> =
+            self.servers.iter_mut().filter(|server| server.method != "-g").collect();
+        let nth = (!movable.is_empty()).then(|| rng.usize(0..movable.len()))?;
+        movable[nth].method = if rng.bool() { "-m".to_owned() } else { tunnel(rng) };
+        Some(format!("ipvsadm -e {name} {}", movable[nth].with_options(rng)))
     }
 
     /// `-t VIP:PORT`, or `-f MARK`.
@@ -186,6 +215,9 @@ impl Service {
             if chance(rng, 40) {
                 let mask = if self.vaddr.is_ipv4() { "255.255.255.0" } else { "64" };
                 line.push_str(&format!(" -M {mask}"));
+            }
+            if self.sip {
+                line.push_str(" --pe sip");
             }
         }
         if self.protocol == Protocol::Udp && chance(rng, 15) {
@@ -222,11 +254,7 @@ impl Service {
 
 impl Server {
     fn generate(rng: &mut Rng, service: &Service) -> Server {
-        let method = match rng.u32(0..10) {
-            0..6 => "-m".to_owned(),
-            6..8 => "-g".to_owned(),
-            _ => tunnel(rng),
-        };
+        let method = method(rng);
         // A tunnel may go to a server of the other family.
         let is_v4 = service.vaddr.is_ipv4() != (method.starts_with("-i") && service.mixed && rng.bool());
         let address = server_address(rng, is_v4);
@@ -248,6 +276,14 @@ impl Server {
             line.push_str(&format!(" -x {upper} -y {}", rng.u32(0..=upper)));
         }
         line
+    }
+}
+
+fn method(rng: &mut Rng) -> String {
+    match rng.u32(0..10) {
+        0..6 => "-m".to_owned(),
+        6..8 => "-g".to_owned(),
+        _ => tunnel(rng),
     }
 }
 
