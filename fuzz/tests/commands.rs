@@ -97,6 +97,12 @@ impl Word {
     }
 }
 
+/// What `ipvsadm -S` writes and `ipvsadm -R` refuses (spec `cli.md` §5): marks from 2^31 on, which it prints as negative
+/// numbers.
+fn cannot_be_restored(line: &str) -> bool {
+    line.contains(" -f -")
+}
+
 #[test]
 fn commands() {
     bolero::check!().with_type::<(Vec<Vec<Word>>, bool)>().for_each(|(lines, as_restore)| {
@@ -124,6 +130,8 @@ fn commands() {
         let saved = run(&["-S", "-n"], "");
         run(&["-C"], "");
         run(&["-R"], &saved);
-        assert_eq!(run(&["-S", "-n"], ""), saved);
+        if !saved.lines().any(cannot_be_restored) {
+            assert_eq!(run(&["-S", "-n"], ""), saved);
+        }
     });
 }

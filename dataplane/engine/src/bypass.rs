@@ -24,7 +24,10 @@ impl<A: Address> Pass<'_, A> {
         frame: &mut F,
     ) -> Option<Verdict> {
         let destination = packet.dst_ip();
-        let foreign = !self.tables.is_local(&destination) && !self.tables.has_virtual_address(&destination);
+        // Of an IPv6 address the kernel asks only whether it is a unicast one: its own may be passed by too, to nowhere.
+        let own_counts = packet.family == Family::V6 && self.tables.settings().cache_bypass;
+        let foreign = own_counts
+            || !self.tables.is_local(&destination) && !self.tables.has_virtual_address(&destination);
         if !foreign || destination.is_multicast() || packet.kind != Kind::Flow {
             return None;
         }

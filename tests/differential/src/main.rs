@@ -134,7 +134,13 @@ impl Run<'_> {
                 break;
             }
             let (scenario, name) = (generate(seed), format!("seed-{seed}"));
-            let mut played = kernel.play(&scenario, &name)?;
+            let mut played = match kernel.play(&scenario, &name) {
+                Ok(played) => played,
+                Err(error) => {
+                    println!("{name}: {error}; once more, on another kernel");
+                    play(kernel.fresh()?, &scenario, &name)?
+                }
+            };
             if played.difference.is_some() || self.options.record {
                 // A kernel that was used before may remember something: only one that was not is a witness.
                 played = play(kernel.fresh()?, &scenario, &name)?;
