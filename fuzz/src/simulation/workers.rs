@@ -82,7 +82,9 @@ impl Workers {
                 self.tables = self.records.tables();
             }
             for worker in 0..self.engines.len() {
-                self.engines[worker].expire(&self.tables, self.now);
+                let (engine, tables, now) = (&mut self.engines[worker], &self.tables, self.now);
+                let allocated = allocation_counter::measure(|| engine.expire(tables, now));
+                assert_eq!(allocated.count_total, 0, "expiry allocates");
                 if self.engines[worker].has_datagrams() {
                     // Given up: what leaves is an error to the sender, at most.
                     self.release(worker, &mut [], &mut Vec::new());

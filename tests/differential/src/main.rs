@@ -125,6 +125,20 @@ impl Kernel<'_> {
     }
 }
 
+impl Kernel<'_> {
+    /// Plays a scenario on another kernel if one dies: stopped and continued from outside, it may.
+    fn play_surely(&mut self, scenario: &Scenario, name: &str) -> Result<Played> {
+        const KERNELS: usize = 8;
+        for _ in 1..KERNELS {
+            match self.play(scenario, name) {
+                Err(error) => println!("{name}: {error}; once more, on another kernel"),
+                played => return played,
+            }
+        }
+        self.play(scenario, name)
+    }
+}
+
 impl Run<'_> {
     fn job(&self) -> Result<()> {
         let mut kernel = Kernel { folder: self.oracle, oracle: None, used: 0 };
@@ -134,16 +148,11 @@ impl Run<'_> {
                 break;
             }
             let (scenario, name) = (generate(seed), format!("seed-{seed}"));
-            let mut played = match kernel.play(&scenario, &name) {
-                Ok(played) => played,
-                Err(error) => {
-                    println!("{name}: {error}; once more, on another kernel");
-                    play(kernel.fresh()?, &scenario, &name)?
-                }
-            };
+            let mut played = kernel.play_surely(&scenario, &name)?;
             if played.difference.is_some() || self.options.record {
                 // A kernel that was used before may remember something: only one that was not is a witness.
-                played = play(kernel.fresh()?, &scenario, &name)?;
+                kernel.oracle = None;
+                played = kernel.play_surely(&scenario, &name)?;
             }
             if let Some(difference) = &played.difference {
                 println!("differs {name}: {difference}");

@@ -65,7 +65,7 @@ impl Oracle {
         let run = folder.join("run");
         std::fs::create_dir_all(&run).with_context(|| format!("cannot make {}", run.display()))?;
         let socket: PathBuf = run.join(format!("{name}.ctl"));
-        let process = Command::new(folder.join("oracle.sh"))
+        let mut process = Command::new(folder.join("oracle.sh"))
             .args(["serve", "--kernel", "tt", "--name", name])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -75,7 +75,7 @@ impl Oracle {
         let stream = loop {
             match UnixStream::connect(&socket) {
                 Ok(stream) => break stream,
-                Err(error) if begun.elapsed() > PATIENCE => {
+                Err(error) if begun.elapsed() > PATIENCE || process.try_wait()?.is_some() => {
                     return Err(error).context("the oracle does not boot");
                 }
                 Err(_) => std::thread::sleep(Duration::from_millis(10)),
