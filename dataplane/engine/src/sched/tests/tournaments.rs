@@ -36,7 +36,7 @@ enum Operation {
 fn run(kind: SchedulerKind, view: View, operations: &[Operation]) {
     // As many as are read again in one tick, not a power of two.
     let count = 61;
-    let weights: Vec<i32> = (0..count).map(|n| n as i32 % 4).collect();
+    let weights: Vec<i32> = (0..count).map(|n| n % 4).collect();
     let mut director = Director::with(kind, &weights);
     for &operation in operations {
         let listed = |director: &Director, n: u8| {
