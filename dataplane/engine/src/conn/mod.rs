@@ -167,6 +167,11 @@ impl<A: Address> ConnTable<A> {
         let place = self.entries.get_mut(index as usize)?;
         let next_free = place.links.next;
         *place = conn;
+        // The next connection will be written there, maybe a few packets from now.
+        if let Some(next) = self.entries.get(next_free as usize) {
+            shunt_hint::prefetch(next);
+        }
+        let place = &mut self.entries[index as usize];
         place.flags |= flag::HASHED;
         place.last_seen = now.stamp();
         let (request, reply) = self.probes(index);
