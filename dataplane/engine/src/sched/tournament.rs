@@ -8,15 +8,19 @@
 //! changed it cannot know: so at the first pick of every tick (1 ms) it reads the loads of the next [`READ_AGAIN`] servers
 //! again, in turn. That bounds the lag (1 ms for 64 servers, 16 ms for 1,000, of a service that is busy) and the cost.
 //!
+//! How a server stands is one number, `cost / weight` as a 64-bit float, so that a match is one comparison. A division that
+//! is rounded right gives the same number for equal fractions, and different ones for any two whose cost is below 2^36 and
+//! whose weight is at most 2^16: they differ by more than 2^-52 of their size. Where there is a larger one, all are scanned.
+//!
 //! Trees lie in an arena that is taken at construction. They are only caches: if the arena is full, all are forgotten
 //! and built again as services ask for them.
 
 use super::ranking::{Standing, best};
 use crate::board::Boards;
-use crate::tables::{Candidate, ServerId, Service};
+use crate::tables::{Candidate, ServerId, Service, ServiceId};
 use crate::tick::Tick;
 
-/// Smaller services are scanned. With 10 servers a scan already takes 600 instructions, the tree 370.
+/// Smaller services are scanned. With 10 servers a scan already takes 600 instructions, the tree 290.
 const SERVERS_MIN: usize = 4;
 
 /// Servers whose loads are read again in a tick, as other workers may have changed them.
@@ -26,21 +30,33 @@ const READ_AGAIN: u32 = 64;
 const UNCHANGED: u32 = u32::MAX;
 const END: u32 = u32::MAX - 1;
 
-/// A server in the tree. 16 bytes.
+/// Costs and weights beyond these are not told apart exactly.
+const COST_END: u64 = 1 << 36;
+const WEIGHT_MAX: i32 = 1 << 16;
+
+/// The key of a server that is not to be chosen: greater than that of any other, and not the greatest number there is.
+const OUT: u64 = u64::MAX - 1;
+
+/// A node of a tree: who won here. 16 bytes.
 #[derive(Clone, Copy, Debug)]
-struct Leaf {
-    cost: u64,
-    weight: i32,
-    /// The next on the list of changes.
+struct Node {
+    /// The bits of a float that is not negative: they are in the order of the numbers.
+    key: u64,
+    /// Place of the list.
+    place: u32,
+    /// Leaves: the next on the list of changes.
     next: u32,
 }
 
-const EMPTY: Leaf = Leaf { cost: 0, weight: 0, next: UNCHANGED };
+const EMPTY: Node = Node { key: OUT, place: 0, next: UNCHANGED };
 
-impl Leaf {
-    fn standing(self) -> Standing {
-        Standing { cost: self.cost, weight: self.weight }
+/// What is compared. `None` if it would not be exact.
+fn key(standing: Standing) -> Option<u64> {
+    if standing == Standing::OUT {
+        return Some(OUT);
     }
+    let exact = standing.cost < COST_END && standing.weight <= WEIGHT_MAX;
+    exact.then(|| (standing.cost as f64 / f64::from(standing.weight)).to_bits())
 }
 
 /// One service's tree.
@@ -52,7 +68,10 @@ struct Tree {
     /// When loads were read again, and up to where.
     read: Tick,
     hand: u32,
-    /// Where it lies in the arena.
+    /// Are all keys exact?
+    exact: bool,
+    /// Where it lies in the arena; twice as many nodes as leaves. Numbered as in a heap: 1 is the root, 2k and 2k + 1 are
+    /// below k.
     first: u32,
     /// Leaves reserved there, a power of two.
     room: u32,
@@ -72,9 +91,7 @@ struct Place {
 /// The trees of one worker.
 #[derive(Debug, Default)]
 pub struct Tournaments {
-    leaves: Box<[Leaf]>,
-    /// Inner nodes, numbered as in a heap: 1 is the root, 2k and 2k + 1 are below k. Each holds a place of the list.
-    winners: Box<[u32]>,
+    nodes: Box<[Node]>,
     used: usize,
     life: u64,
     trees: Box<[Tree]>,
@@ -82,15 +99,22 @@ pub struct Tournaments {
 }
 
 impl Tournaments {
-    /// Memory for services and servers with ids below these: 48 bytes each.
+    /// Memory for services and servers with ids below these: 56 and 72 bytes each.
     pub fn new(services_max: usize, servers_max: usize) -> Tournaments {
-        // Rounding each service up to a power of two at most doubles the sum.
-        let leaves = servers_max * 2;
-        let tree =
-            Tree { serial: 0, life: 0, read: Tick(0), hand: 0, first: 0, room: 0, size: 0, changes: END };
+        let tree = Tree {
+            serial: 0,
+            life: 0,
+            read: Tick(0),
+            hand: 0,
+            exact: true,
+            first: 0,
+            room: 0,
+            size: 0,
+            changes: END,
+        };
         Tournaments {
-            leaves: vec![EMPTY; leaves].into(),
-            winners: vec![0; leaves].into(),
+            // Rounding each service up to a power of two at most doubles the sum.
+            nodes: vec![EMPTY; servers_max * 4].into(),
             used: 0,
             life: 1,
             trees: vec![tree; services_max].into(),
@@ -110,10 +134,8 @@ impl Tournaments {
         if servers.len() < SERVERS_MIN || !self.bring_up(service, boards, now, &standing) {
             return best(servers, boards, standing);
         }
-        let tree = self.trees[service.id.0 as usize];
-        let place = self.winner(&tree, 1);
-        let is_out = self.leaves[(tree.first + place) as usize].weight == 0;
-        if is_out { None } else { servers.get(place as usize) }
+        let root = self.nodes[self.trees[service.id.0 as usize].first as usize + 1];
+        if root.key == OUT { None } else { servers.get(root.place as usize) }
     }
 
     /// This worker changed a count or the overload flag of a server.
@@ -123,13 +145,13 @@ impl Tournaments {
         if tree.life != self.life || place >= tree.size {
             return;
         }
-        let leaf = &mut self.leaves[(tree.first + place) as usize];
+        let leaf = &mut self.nodes[(tree.first + tree.size + place) as usize];
         if leaf.next == UNCHANGED {
             leaf.next = std::mem::replace(&mut tree.changes, place);
         }
     }
 
-    /// Makes the tree right for this moment. False if there is no room for it.
+    /// Makes the tree right for this moment. False if there is no room for it, or if it would not be exact.
     fn bring_up(
         &mut self,
         service: &Service,
@@ -143,25 +165,33 @@ impl Tournaments {
             if tree.read != now {
                 self.read_again(service, boards, now, &standing);
             }
-            return true;
+            return self.trees[service.id.0 as usize].exact;
         }
         let size = service.servers.len().next_power_of_two() as u32;
         if (tree.life != self.life || tree.room < size) && !self.reserve(service.id.0 as usize, size) {
             return false;
         }
         let tree = &mut self.trees[service.id.0 as usize];
-        *tree = Tree { serial: service.plan.serial(), read: now, hand: 0, size, changes: END, ..*tree };
+        *tree = Tree {
+            serial: service.plan.serial(),
+            read: now,
+            hand: 0,
+            exact: true,
+            size,
+            changes: END,
+            ..*tree
+        };
         self.build(service, boards, standing);
-        true
+        self.trees[service.id.0 as usize].exact
     }
 
     /// Takes room in the arena; empties it first if need be.
     fn reserve(&mut self, service: usize, size: u32) -> bool {
-        let room = size as usize;
-        if room > self.leaves.len() {
+        let room = size as usize * 2;
+        if room > self.nodes.len() {
             return false;
         }
-        if self.used + room > self.leaves.len() {
+        if self.used + room > self.nodes.len() {
             (self.used, self.life) = (0, self.life + 1);
         }
         let tree = &mut self.trees[service];
@@ -176,20 +206,29 @@ impl Tournaments {
         boards: &Boards,
         standing: impl Fn(&Boards, &Candidate) -> Standing,
     ) {
-        let tree = self.trees[service.id.0 as usize];
-        let first = tree.first as usize;
-        for (place, leaf) in self.leaves[first..first + tree.size as usize].iter_mut().enumerate() {
-            *leaf = EMPTY;
-            let Some(server) = service.servers.get(place) else { continue };
-            let Standing { cost, weight } = standing(boards, server);
-            *leaf = Leaf { cost, weight, ..EMPTY };
+        let Tree { first, size, .. } = self.trees[service.id.0 as usize];
+        let nodes = &mut self.nodes[first as usize..(first + size * 2) as usize];
+        let (inner, leaves) = nodes.split_at_mut(size as usize);
+        let mut exact = true;
+        for (place, leaf) in (0..).zip(leaves.iter_mut()) {
+            *leaf = Node { place, ..EMPTY };
+            let Some(server) = service.servers.get(place as usize) else { continue };
+            let key = key(standing(boards, server));
+            exact &= key.is_some();
+            leaf.key = key.unwrap_or(OUT);
             if let Some(known) = self.places.get_mut(server.id.0 as usize) {
-                *known = Place { service: service.id.0, place: place as u32 };
+                *known = Place { service: service.id.0, place };
             }
         }
-        for node in (1..tree.size).rev() {
-            self.play(&tree, node);
+        for node in (1..size as usize).rev() {
+            let below = |side: usize| -> Node {
+                let child = node * 2 + side;
+                if child < inner.len() { inner[child] } else { leaves[child - inner.len()] }
+            };
+            let [left, right] = [below(0), below(1)];
+            inner[node] = if right.key < left.key { right } else { left };
         }
+        self.trees[service.id.0 as usize].exact = exact;
     }
 
     /// Plays again what changed since the last pick.
@@ -202,10 +241,11 @@ impl Tournaments {
         let tree = self.trees[service.id.0 as usize];
         let mut place = std::mem::replace(&mut self.trees[service.id.0 as usize].changes, END);
         while place != END {
-            let leaf = &mut self.leaves[(tree.first + place) as usize];
+            let leaf = &mut self.nodes[(tree.first + tree.size + place) as usize];
             let next = std::mem::replace(&mut leaf.next, UNCHANGED);
-            let after = service.servers.get(place as usize);
-            self.update(&tree, place, after.map_or(Standing::OUT, |server| standing(boards, server)));
+            if let Some(server) = service.servers.get(place as usize) {
+                self.update(service.id, place, standing(boards, server));
+            }
             place = next;
         }
     }
@@ -223,53 +263,35 @@ impl Tournaments {
         let tree = self.trees[service.id.0 as usize];
         let until = count.min(tree.hand + READ_AGAIN);
         for place in tree.hand..until {
-            self.update(&tree, place, standing(boards, &service.servers[place as usize]));
+            self.update(service.id, place, standing(boards, &service.servers[place as usize]));
         }
         let tree = &mut self.trees[service.id.0 as usize];
         (tree.read, tree.hand) = (now, if until < count { until } else { 0 });
     }
 
-    /// A server stands like this now.
-    fn update(&mut self, tree: &Tree, place: u32, standing: Standing) {
-        let leaf = &mut self.leaves[(tree.first + place) as usize];
-        if leaf.standing() != standing {
-            (leaf.cost, leaf.weight) = (standing.cost, standing.weight);
-            self.replay(tree, place);
+    /// A server stands like this now: plays the way from its leaf to the root again. Who wins cannot be predicted, so
+    /// nothing on the way branches on it.
+    #[inline]
+    fn update(&mut self, service: ServiceId, place: u32, standing: Standing) {
+        let tree = &mut self.trees[service.0 as usize];
+        let Some(key) = key(standing) else {
+            tree.exact = false;
+            return;
+        };
+        let nodes = &mut self.nodes[tree.first as usize..(tree.first + tree.size * 2) as usize];
+        let mut node = (tree.size + place) as usize;
+        if nodes[node].key == key {
+            return;
         }
-    }
-
-    /// Plays the way from a leaf to the root again. Who wins cannot be predicted, so nothing here branches on it.
-    fn replay(&mut self, tree: &Tree, place: u32) {
-        let (first, size) = (tree.first as usize, tree.size as usize);
-        let leaves = &self.leaves[first..first + size];
-        let winners = &mut self.winners[first..first + size];
-        let mut best = (place, leaves[place as usize].standing());
-        let mut rival = place ^ 1;
-        let mut node = size + place as usize;
+        nodes[node].key = key;
+        let mut best = (key, place);
         while node > 1 {
-            let other = (rival, leaves[rival as usize].standing());
+            let rival = nodes[node ^ 1];
             // Of equals the left one wins: from the right, an equal loses.
-            let from_the_right = u128::from(node as u32 & 1);
-            let lost = other.1.cost_against(best.1) < best.1.cost_against(other.1) + from_the_right;
-            best = if lost { other } else { best };
+            let lost = rival.key < best.0 + (node & 1) as u64;
+            best = if lost { (rival.key, rival.place) } else { best };
             node /= 2;
-            winners[node] = best.0;
-            // At the root this reads node 0, which is nobody's.
-            rival = winners[node ^ 1];
+            (nodes[node].key, nodes[node].place) = best;
         }
-    }
-
-    /// Lets the winners below a node play against each other.
-    fn play(&mut self, tree: &Tree, node: u32) -> u32 {
-        let [left, right] = [node * 2, node * 2 + 1].map(|below| self.winner(tree, below));
-        let standing = |place: u32| self.leaves[(tree.first + place) as usize].standing();
-        let winner = if standing(right).beats(standing(left)) { right } else { left };
-        self.winners[(tree.first + node) as usize] = winner;
-        winner
-    }
-
-    /// The place of the list that won at this node.
-    fn winner(&self, tree: &Tree, node: u32) -> u32 {
-        if node >= tree.size { node - tree.size } else { self.winners[(tree.first + node) as usize] }
     }
 }

@@ -136,3 +136,15 @@ fn a_service_larger_than_the_arena_is_scanned() {
     trees.mark(ServerId(3));
     assert_eq!(trees.pick(&service, &boards, Tick(0), wlc::standing).map(|server| server.id.0), Some(99));
 }
+
+/// Weights that no float of 64 bits tells apart exactly: the list is scanned.
+#[test]
+fn weights_beyond_what_keys_tell_apart_are_scanned() {
+    const HUGE: i32 = i32::MAX;
+    let mut director = Director::with(SchedulerKind::Sed, &[HUGE - 1, HUGE, HUGE - 2, HUGE - 1, HUGE - 3]);
+    let expected = best(&director.service.servers, &director.boards, sed::standing).map(|server| server.id.0);
+    assert_eq!(director.picks(1), [expected]);
+    director.edit(1, 1, 0, 0);
+    let expected = best(&director.service.servers, &director.boards, sed::standing).map(|server| server.id.0);
+    assert_eq!(director.picks(1), [expected]);
+}
