@@ -281,6 +281,9 @@ impl<A: Address> ConnTable<A> {
     }
 
     fn ask_bucket_of(&self, index: Index) {
+        if let Some(later) = self.entries.get(index as usize + 8) {
+            shunt_hint::prefetch(later);
+        }
         if self.get(index).has(flag::HASHED) {
             let (request, reply) = self.probes(index);
             self.buckets.prefetch(request);
