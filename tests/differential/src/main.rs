@@ -182,11 +182,13 @@ impl Run<'_> {
 
     fn reduce(&self, kernel: &mut Kernel, scenario: &Scenario, name: &str) -> Result<()> {
         println!("shrinking {name}");
-        let small =
-            shrink(scenario, SHRINK_TRIES, |scenario| Ok(kernel.play(scenario, name)?.difference.is_some()))?;
-        let mut played = play(kernel.fresh()?, &small, name)?;
+        let mut differs = |scenario: &Scenario| Ok(kernel.play_surely(scenario, name)?.difference.is_some());
+        let small = shrink(scenario, SHRINK_TRIES, &mut differs)?;
+        kernel.oracle = None;
+        let mut played = kernel.play_surely(&small, name)?;
         if played.difference.is_none() {
-            played = play(kernel.fresh()?, scenario, name)?;
+            kernel.oracle = None;
+            played = kernel.play_surely(scenario, name)?;
         }
         if let Some(difference) = &played.difference {
             println!("differs {name}: {difference}");

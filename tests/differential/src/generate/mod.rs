@@ -184,4 +184,54 @@ mod tests {
             assert!(count > 50, "errors {errors}, cuts {cuts}, commands {commands}, {replies}, {v6}, {sctp}");
         }
     }
+
+    #[test]
+    fn all_words_are_said() {
+        let mut said = String::new();
+        for scenario in (0..300).map(generate) {
+            scenario.setup.iter().for_each(|line| said.push_str(&format!("{line}\n")));
+            for event in scenario.events {
+                match event {
+                    Event::Command(line) => said.push_str(&format!("{line}\n")),
+                    Event::Packet { shape, .. } if shape.call.is_some() => said.push_str("a call\n"),
+                    _ => {}
+                }
+            }
+        }
+        let words = [
+            "-t ",
+            "-u ",
+            "--sctp-service ",
+            "-f ",
+            "-6 ",
+            "-m",
+            "-g",
+            "-i ",
+            "--tun-type gue",
+            "--tun-type gre",
+            "--tun-csum",
+            "-p ",
+            "-M ",
+            "--pe sip",
+            "-o\n",
+            ":0 ",
+            "-w 0",
+            "-x ",
+            "ipvsadm -e",
+            "ipvsadm -d",
+            "ipvsadm -a",
+            "ipvsadm -E",
+            "ipvsadm -D",
+            "ipvsadm -A",
+            "ipvsadm -C",
+            "ipvsadm -Z",
+            "ipvsadm --set",
+            "a call",
+        ];
+        let settings = crate::oracle::SETTINGS.iter().map(|(name, _)| *name);
+        let schedulers = services::SCHEDULERS.iter().copied();
+        for word in words.into_iter().chain(settings).chain(schedulers) {
+            assert!(said.contains(word), "{word}");
+        }
+    }
 }

@@ -37,7 +37,7 @@ struct Server {
 }
 
 /// Schedulers with what stands behind `-s` for them. `twos` is missing: it throws dice.
-const SCHEDULERS: &[&str] = &[
+pub(super) const SCHEDULERS: &[&str] = &[
     "rr",
     "wrr",
     "lc",
