@@ -144,10 +144,11 @@ impl Pass<'_> {
                 }
             };
         }
-        if taken > 0 {
-            self.exits.counters.add(Counter::HandedIn, (taken - of_kernel) as u64);
-            self.exits.counters.add(Counter::Injected, of_kernel as u64);
+        if taken == 0 {
+            return 0;
         }
+        self.exits.counters.add(Counter::HandedIn, (taken - of_kernel) as u64);
+        self.exits.counters.add(Counter::Injected, of_kernel as u64);
         let bursts = [(flows, Origin::HandOver), (answers, Origin::TwinHandOver), (injected, Origin::Twin)];
         for (mut burst, origin) in bursts {
             if !burst.is_empty() {
@@ -163,12 +164,13 @@ impl Pass<'_> {
         let mut verdicts = [Verdict::Drop(Counter::Malformed); BURST];
         self.engine.process_burst(self.tables, self.now, origin, burst, &mut verdicts);
         for (frame, verdict) in burst.drain().zip(verdicts) {
-            self.exits.carry_out(self.tables, frame, origin, verdict);
+            match verdict {
+                Verdict::Transmit(nic_port) => self.exits.transmit(frame, nic_port),
+                rarer => self.exits.carry_out(self.tables, frame, origin, rarer),
+            }
         }
     }
-}
 
-impl Pass<'_> {
     /// Sends on the fragments of datagrams that have become complete, or were given up.
     #[cold]
     fn release(&mut self, pool: &Mempool) {
@@ -196,7 +198,7 @@ impl Exits {
         self.counters.add(Counter::TooBig, (before - burst.len()) as u64);
     }
 
-    #[inline]
+    #[inline(never)]
     fn carry_out(&mut self, tables: &Tables, frame: Mbuf, origin: Origin, verdict: Verdict) {
         match verdict {
             Verdict::Transmit(nic_port) => self.transmit(frame, nic_port),
