@@ -3,7 +3,7 @@
 
 # Packages by purpose. Debian 12 and newer, Ubuntu 22.04 and newer.
 packages_build=(build-essential pkg-config clang libclang-dev libdpdk-dev)
-packages_lab=(iproute2 iputils-arping iputils-ping ethtool nginx-light socat procps)
+packages_lab=(iproute2 iputils-arping iputils-ping ethtool nginx-light socat procps vsftpd curl sip-tester)
 packages_testpmd=(dpdk-dev)
 
 need_root() {

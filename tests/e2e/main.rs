@@ -4,9 +4,15 @@
 
 mod changes;
 mod failover;
+mod fragmented;
+mod ftp;
 mod lasting;
 mod life;
+mod local;
 mod neighbours;
+mod path_mtu;
+mod persistent;
+mod refused;
 mod restart;
 mod scale;
 mod sharing;

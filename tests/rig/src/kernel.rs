@@ -8,13 +8,28 @@ use std::fs;
 /// # Panics
 /// If the kernel does not say.
 pub fn tcp_retransmissions() -> u64 {
+    snmp("Tcp: ", "RetransSegs")
+}
+
+/// Datagrams of both families that were put together from fragments (RFC 4293 ipSystemStatsReasmOKs).
+///
+/// # Panics
+/// If the kernel does not say.
+pub fn reassembled() -> u64 {
+    let ipv6 = read("snmp6");
+    let row = ipv6.lines().find_map(|line| line.strip_prefix("Ip6ReasmOKs"));
+    let count: u64 = row.and_then(|value| value.trim().parse().ok()).expect("snmp6 has no Ip6ReasmOKs");
+    count + snmp("Ip: ", "ReasmOKs")
+}
+
+fn snmp(protocol: &str, counter: &str) -> u64 {
     let text = read("snmp");
-    let mut rows = text.lines().filter_map(|line| line.strip_prefix("Tcp: "));
-    let (Some(names), Some(values)) = (rows.next(), rows.next()) else { panic!("no Tcp rows in snmp") };
-    let column = names.split_whitespace().position(|name| name == "RetransSegs");
+    let mut rows = text.lines().filter_map(|line| line.strip_prefix(protocol));
+    let (Some(names), Some(values)) = (rows.next(), rows.next()) else { panic!("no {protocol}rows in snmp") };
+    let column = names.split_whitespace().position(|name| name == counter);
     column
         .and_then(|column| values.split_whitespace().nth(column)?.parse().ok())
-        .expect("snmp has no RetransSegs")
+        .unwrap_or_else(|| panic!("snmp has no {counter}"))
 }
 
 /// What one interface has counted.

@@ -3,10 +3,11 @@
 
 use crate::namespace;
 use std::fmt;
+use std::fs::File;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -185,6 +186,30 @@ impl Lab {
         command
     }
 
+    /// Starts a server on a host. Its words go to `LABEL.log` among the lab's files; it ends with the value that is
+    /// returned.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn serve(&self, host: &str, label: &str, program: &str, arguments: &[&str]) -> Server {
+        let log = File::create(self.dir().join(format!("{label}.log"))).expect("the lab's folder");
+        let mut command = self.command(host, program);
+        command.args(arguments).stdin(Stdio::null());
+        command.stdout(log.try_clone().expect("a second handle")).stderr(log);
+        Server(command.spawn().unwrap_or_else(|error| panic!("{program}: {error}")))
+    }
+
+    /// Runs a program on a host to its end, for at most `seconds`, with blank-separated arguments; returns its status
+    /// and words.
+    ///
+    /// # Panics
+    /// If it cannot be run.
+    pub fn run(&self, host: &str, seconds: u32, command: &str) -> Output {
+        let mut timeout = self.command(host, "timeout");
+        timeout.arg(seconds.to_string()).args(command.split_whitespace()).stdin(Stdio::null());
+        timeout.output().expect("timeout runs")
+    }
+
     /// `shuntadm` with blank-separated arguments.
     ///
     /// # Panics
@@ -271,6 +296,16 @@ impl Drop for Lab {
         if let Err(error) = lab_script("down", &self.name).status() {
             eprintln!("scripts/lab down {}: {error}", self.name);
         }
+    }
+}
+
+/// A server program, which ends with this value.
+pub struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

@@ -58,8 +58,8 @@ impl Workers {
     /// Sources minus sinks of one worker, reckoned here: 0 when it balances.
     pub fn imbalance(&self, worker: usize) -> i64 {
         let sum = |counters: &[&str]| counters.iter().map(|counter| self.get(worker, counter)).sum::<i64>();
-        sum(&["received", "handed_in", "injected"])
-            - sum(&["transmitted", "handed_over", "punted", "dropped"])
+        sum(&["received", "handed_in", "injected", "released"])
+            - sum(&["transmitted", "handed_over", "punted", "gathered", "path_mtu", "dropped"])
     }
 }
 

@@ -10,6 +10,7 @@ pub mod kernel;
 pub mod lab;
 pub mod ledger;
 pub mod namespace;
+pub mod pieces;
 pub mod tally;
 pub mod transcript;
 pub mod udp;

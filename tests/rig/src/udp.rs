@@ -52,7 +52,8 @@ impl Report {
         self.failures.total() == 0 && self.answers.total() == self.sent
     }
 
-    fn merge(&mut self, other: Report) {
+    /// Adds what another flow has met.
+    pub fn merge(&mut self, other: Report) {
         self.sent += other.sent;
         self.answers.merge(other.answers);
         self.failures.merge(other.failures);
@@ -81,7 +82,15 @@ impl Flow {
     /// If there is no route, or no socket.
     pub fn open(target: SocketAddr, timeout: Duration) -> io::Result<Flow> {
         let any = if target.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-        let socket = UdpSocket::bind(any)?;
+        Flow::open_from(any.parse().expect("an address"), target, timeout)
+    }
+
+    /// The same from an address of our own; L4 port 0 stands for any that is free.
+    ///
+    /// # Errors
+    /// If the address is not ours, or there is no route.
+    pub fn open_from(source: SocketAddr, target: SocketAddr, timeout: Duration) -> io::Result<Flow> {
+        let socket = UdpSocket::bind(source)?;
         socket.connect(target)?;
         socket.set_read_timeout(Some(timeout))?;
         Ok(Flow { socket, counter: 0, report: Report::default() })
@@ -91,9 +100,14 @@ impl Flow {
     pub fn ask(&mut self, len: usize) {
         let question = question(self.counter, len.clamp(1, QUESTION_LEN_MAX));
         self.counter += 1;
+        self.ask_in_words(&question);
+    }
+
+    /// Asks with these bytes and waits for the answer.
+    pub fn ask_in_words(&mut self, question: &[u8]) {
         self.report.sent += 1;
         let started = Instant::now();
-        match self.exchange(&question) {
+        match self.exchange(question) {
             Ok(server) => self.report.answers.count(server),
             Err(reason) => self.report.failures.count(reason),
         }
