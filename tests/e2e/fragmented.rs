@@ -1,7 +1,7 @@
 //! Datagrams that are longer than any wire, by each method, there and back: as kernels cut them, and in orders that
 //! only a network makes.
 
-use crate::{assert_books_balance, full, lab};
+use crate::{assert_books_balance, full, ready_lab};
 use shunt_rig::lab::{Director, Family, Lab, Method, SERVERS, real_server, vip};
 use shunt_rig::ledger::Ledger;
 use shunt_rig::{kernel, pieces, udp};
@@ -31,7 +31,7 @@ fn learns_to_cut_smaller(lab: &Lab) {
 /// Questions of 8,000 bytes and some more and less, and their answers, each in six pieces or so: all bytes return, and
 /// the director's books balance.
 fn crosses(director: Director, method: Method) {
-    let lab = lab(director);
+    let lab = ready_lab(director);
     for family in [Family::V4, Family::V6] {
         lab.add_services(family, method);
         crosses_in(&lab, family, method);
@@ -163,7 +163,7 @@ fn crosses_in_any_order(lab: &Lab, family: Family, method: Method) {
 #[test]
 #[ignore = "needs root and network namespaces: scripts/test runs it"]
 fn turned_and_doubled_fragments_cross_by_each_method() {
-    let lab = lab(ONE_WORKER);
+    let lab = ready_lab(ONE_WORKER);
     for family in [Family::V4, Family::V6] {
         for method in [Method::Nat, Method::DirectRouting, Method::Tunnel] {
             crosses_in_any_order(&lab, family, method);

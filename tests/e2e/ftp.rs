@@ -1,7 +1,7 @@
 //! FTP through NAT: vsftpd on every real server, curl as the client, in each of the ways in which a data connection
 //! comes to be. Only control connections are scheduled; data connections find the server that announced them.
 
-use crate::{assert_books_balance, full, lab};
+use crate::{assert_books_balance, full, ready_lab};
 use shunt_rig::body;
 use shunt_rig::lab::{Director, Family, Lab, SERVERS, Server, eventually, real_server, vip, words};
 use shunt_rig::ledger::Ledger;
@@ -115,7 +115,7 @@ fn transfers(lab: &Lab, way: Way, nth: usize, len: u64) {
 
 /// All ways, `rounds` times, in a lab of three FTP servers.
 fn serves_ftp(director: Director, rounds: usize, len: u64) {
-    let lab = lab(director);
+    let lab = ready_lab(director);
     let _servers = SERVERS.map(|server| vsftpd(&lab, server));
     for server in SERVERS {
         make_file(public(&lab, server).join("offered"), len, 7);

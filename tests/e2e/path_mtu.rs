@@ -1,7 +1,7 @@
 //! Path MTU discovery through tunnels. The client's wire and the servers' take packets of 1,500 bytes, so a full packet
 //! and a tunnel header do not fit: the director must say so, and the client must learn it, or its transfer never ends.
 
-use crate::lab;
+use crate::ready_lab;
 use sha2::{Digest, Sha256};
 use shunt_rig::body;
 use shunt_rig::lab::{Director, Family, Lab, real_server, vip, words};
@@ -68,33 +68,27 @@ fn transfers(lab: &Lab, family: Family, listener: &TcpListener, mtu: u16) {
     assert!(route.contains(&format!(" mtu {mtu} ")), "not {mtu}: {route}");
 }
 
-fn is_learnt(service: Family, server: Family, mtu: u16) {
-    let lab = lab(Director::default());
-    let listener = tunnel(&lab, service, server);
-    transfers(&lab, service, &listener, mtu);
-}
-
-macro_rules! is_learnt {
-    ($($name:ident: $service:ident in $server:ident, $mtu:literal;)*) => {$(
-        #[test]
-        #[ignore = "needs root and network namespaces: scripts/test runs it"]
-        fn $name() {
-            is_learnt(Family::$service, Family::$server, $mtu);
-        }
-    )*};
-}
-
-is_learnt! {
-    a_client_learns_the_room_in_a_tunnel_ipv4: V4 in V4, 1480;
-    a_client_learns_the_room_in_a_tunnel_ipv6: V6 in V6, 1460;
-    a_client_learns_the_room_in_a_tunnel_ipv4_over_ipv6: V4 in V6, 1460;
-    a_client_learns_the_room_in_a_tunnel_ipv6_over_ipv4: V6 in V4, 1480;
+#[test]
+#[ignore = "needs root and network namespaces: scripts/test runs it"]
+fn a_client_learns_the_room_in_a_tunnel() {
+    let lab = ready_lab(Director::default());
+    // For each family of clients the narrower tunnel last: what is learnt does not grow.
+    for (service, server, mtu) in [
+        (Family::V4, Family::V4, 1480),
+        (Family::V4, Family::V6, 1460),
+        (Family::V6, Family::V4, 1480),
+        (Family::V6, Family::V6, 1460),
+    ] {
+        lab.adm_ok("-C");
+        let listener = tunnel(&lab, service, server);
+        transfers(&lab, service, &listener, mtu);
+    }
 }
 
 /// Between director and server is a router whose next wire takes 1,400 bytes only. It tells the director, which cut
 /// nothing and has to tell the client.
 fn a_router_narrows_the_tunnel(family: Family, mtu: u16) {
-    let lab = lab(Director::default());
+    let lab = ready_lab(Director::default());
     let (server, router) = match family {
         Family::V4 => ("10.0.2.11", "10.0.2.254"),
         Family::V6 => ("fd00:2::11", "fd00:2::254"),
@@ -112,4 +106,10 @@ fn a_router_narrows_the_tunnel(family: Family, mtu: u16) {
 #[ignore = "needs root and network namespaces: scripts/test runs it"]
 fn a_router_in_the_tunnel_s_way_reaches_the_client_ipv4() {
     a_router_narrows_the_tunnel(Family::V4, 1380);
+}
+
+#[test]
+#[ignore = "needs root and network namespaces: scripts/test runs it"]
+fn a_router_in_the_tunnel_s_way_reaches_the_client_ipv6() {
+    a_router_narrows_the_tunnel(Family::V6, 1360);
 }

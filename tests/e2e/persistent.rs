@@ -1,6 +1,6 @@
 //! Persistent services over UDP, and SIP dialogs: whichever socket or address a datagram comes from.
 
-use crate::lab;
+use crate::ready_lab;
 use shunt_rig::lab::{Director, Family, Lab, Method, SERVERS, Server, eventually, real_server, vip, words};
 use shunt_rig::udp;
 use std::net::{IpAddr, SocketAddr};
@@ -35,7 +35,7 @@ fn sources(lab: &Lab, family: Family) -> [[IpAddr; 2]; 2] {
 
 /// All sockets of a network of clients reach one server; another network may reach another.
 fn keeps_its_server(director: Director, family: Family, method: Method) {
-    let lab = lab(director);
+    let lab = ready_lab(director);
     let networks = sources(&lab, family);
     let target = vip(family, 7);
     let mask = if family == Family::V4 { "255.255.255.240" } else { "112" };
@@ -98,7 +98,7 @@ fn request(method: &str, call_id: &str) -> Vec<u8> {
 }
 
 fn a_call_keeps_its_server(director: Director, family: Family) {
-    let lab = lab(director);
+    let lab = ready_lab(director);
     let networks = sources(&lab, family);
     let target = sip_service(&lab, family);
     let rig = lab.tool("shunt-rig");
@@ -145,7 +145,7 @@ fn a_sip_call_keeps_its_server_whatever_socket_or_address_it_comes_from_ipv6() {
 #[test]
 #[ignore = "needs root and network namespaces: scripts/test runs it"]
 fn calls_between_real_user_agents_succeed() {
-    let lab = lab(Director::default());
+    let lab = ready_lab(Director::default());
     let target = sip_service(&lab, Family::V4);
     let _agents: [Server; 3] = SERVERS.map(|name| {
         let own = real_server(name, Family::V4, 5060).ip().to_string();
@@ -160,12 +160,6 @@ fn calls_between_real_user_agents_succeed() {
         });
         agent
     });
-    // Neighbours are known: what waits for one may be overtaken by what comes when it is found, and SIPp's scenario
-    // wants "ringing" before "OK".
-    for host in ["client", "s1", "s2", "s3"] {
-        let director = if host == "client" { "10.0.1.1" } else { "10.0.2.1" };
-        lab.run(host, 5, &format!("ping -n -c 2 -i 0.1 -W 2 {director}"));
-    }
     // 300 calls, 100 a second, each from a socket of its own: INVITE, ACK and, 100 ms later, BYE.
     let calls = "-sn uac -i 10.0.1.2 -t un -m 300 -r 100 -d 100 -l 300 -timeout 20 -timeout_error -max_socket 2000 -nostdin";
     let output = lab.run("client", 25, &format!("sipp {calls} {target}"));

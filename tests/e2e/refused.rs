@@ -1,6 +1,6 @@
 //! Connections that cannot be: the client is told at once, as by a kernel without a balancer, and need not wait.
 
-use crate::lab;
+use crate::ready_lab;
 use shunt_rig::lab::{Director, Family, Method, real_server, vip};
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -41,7 +41,7 @@ fn assert_refused(
 #[test]
 #[ignore = "needs root and network namespaces: scripts/test runs it"]
 fn clients_are_refused_at_once_where_nobody_serves() {
-    let lab = lab(Director::default());
+    let lab = ready_lab(Director::default());
     for family in [Family::V4, Family::V6] {
         let (web, echo, closed) = (vip(family, 8080), vip(family, 8007), vip(family, 8081));
         // No such service: the director's own kernel answers, with a reset or a port unreachable.

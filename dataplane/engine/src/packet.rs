@@ -58,7 +58,7 @@ pub struct Packet {
     pub kind: Kind,
     /// NIC port that it came from.
     pub nic_port: NicPortId,
-    /// Family of the outer header.
+    /// Family of the IP header; of an error about a tunnel packet of ours, that of the request within.
     pub family: Family,
     /// Offset of the IP header.
     pub l3: u16,
@@ -150,7 +150,7 @@ pub fn be16(bytes: &[u8], at: usize) -> Option<u16> {
 }
 
 /// An IPv6 address at a place that is known to be there.
-fn be128(bytes: &[u8], at: usize) -> u128 {
+pub(crate) fn be128(bytes: &[u8], at: usize) -> u128 {
     u128::from_be_bytes(bytes[at..at + 16].try_into().unwrap_or_default())
 }
 
@@ -180,10 +180,11 @@ pub(crate) fn be32(bytes: &[u8], at: usize) -> u32 {
 pub fn classify<F: Frame>(tables: &Tables, origin: Origin, frame: &mut F, packet: &mut Packet) {
     packet.ip_len = 0;
     packet.kind = link_layer(tables, origin, frame, packet);
-    if let Kind::Error { .. } = packet.kind
-        && packet.family == Family::V4
-    {
-        icmp::look_inside(tables, frame.bytes(), packet);
+    if let Kind::Error { .. } = packet.kind {
+        match packet.family {
+            Family::V4 => icmp::look_inside(tables, frame.bytes(), packet),
+            Family::V6 => icmp::look_inside_v6(tables, frame.bytes(), packet),
+        }
     }
     if packet.ip_len > 0 {
         frame.truncate(usize::from(packet.l3) + usize::from(packet.ip_len));
@@ -371,9 +372,7 @@ fn icmp_v6(bytes: &[u8], packet: &mut Packet) -> Kind {
     let Ok(walk) = shunt_wire::ext::walk(quoted[6], &bytes[quoted_l3 + IPV6_LEN..]) else {
         return Kind::Punt;
     };
-    // Errors about tunnels are followed in IPv4 only.
-    let tunnelled = matches!(walk.protocol, protocol::IPIP | protocol::GRE);
-    if tunnelled || walk.fragment.is_some_and(|fragment| fragment.offset != 0) {
+    if walk.fragment.is_some_and(|fragment| fragment.offset != 0) {
         return Kind::Punt;
     }
     let offsets = (quoted_l3, quoted_l3 + IPV6_LEN + walk.offset);
@@ -389,7 +388,10 @@ fn quoted_flow(
     ends: (u128, u128),
 ) -> Kind {
     let is_flow = matches!(quoted, protocol::TCP | protocol::UDP | protocol::SCTP);
-    if !is_flow && !matches!(quoted, protocol::IPIP | protocol::GRE) {
+    // Whose errors are looked into further.
+    let is_tunnel = matches!(quoted, protocol::IPIP | protocol::GRE)
+        || quoted == protocol::IPV6 && packet.family == Family::V6;
+    if !is_flow && !is_tunnel {
         return Kind::Punt;
     }
     let (Some(sport), Some(dport)) = (be16(bytes, offsets.1), be16(bytes, offsets.1 + 2)) else {

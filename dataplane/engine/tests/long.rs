@@ -220,3 +220,67 @@ fn reports_about_packets_that_may_be_cut_are_only_noted() {
     rig.boards.reset(ServerId(0));
     rig.outside(datagram(CLIENT, VIP, 1300)).sent(INSIDE);
 }
+
+/// Packet too big about a tunnel packet of ours, from a router on the way over IPv6.
+fn too_big_v6(tunnel_packet: &[u8], mtu: u32) -> Craft {
+    between("fd00:2::fe", "fd00:2::1").icmp(2, 0, mtu).payload(&tunnel_packet[14..14 + 120])
+}
+
+/// The MTU that an ICMP or ICMPv6 error tells.
+fn told(bytes: &[u8]) -> usize {
+    let at = if bytes[14] >> 4 == 4 { 40 } else { 60 };
+    usize::from(u16::from_be_bytes([bytes[at], bytes[at + 1]]))
+}
+
+#[test]
+fn reports_about_tunnels_over_ipv6_teach_the_path_mtu() {
+    for (vip, client) in [(VIP, CLIENT), ("fd00:1::100", "2001:db8::9")] {
+        for (tunnel, overhead) in
+            [(TunnelKind::Ipip, 40), (TunnelKind::Gue { dport: 6080 }, 52), (TunnelKind::Gre, 48)]
+        {
+            let servers = &["fd00:2::11"];
+            let setup = Setup { tunnel, ..Setup::new(TCP, vip, ForwardingMethod::Tunnel, servers) };
+            let mut rig = Rig::with_workers(&[setup], 4, 256);
+            let data =
+                |len| between(client, vip).tcp(40_000, 80, Flags::ACK).payload(&vec![1; len]).dont_fragment();
+            rig.outside(between(client, vip).tcp(40_000, 80, Flags::SYN)).sent(INSIDE);
+            let tunnelled = rig.outside(data(1370)).bytes;
+            let report = too_big_v6(&tunnelled, 1400);
+            let broken = report.clone().wrong_transport_checksum();
+            assert_eq!(rig.inside(broken).verdict, Verdict::Drop(Counter::BadChecksum));
+            assert_eq!(rig.inside(report).verdict, Verdict::Drop(Counter::PathMtu));
+            let refused = rig.outside(data(1370));
+            refused.sent(OUTSIDE);
+            assert_eq!(told(&refused.bytes), 1400 - overhead, "{vip} {tunnel:?}");
+            // No report makes a tunnel narrower than what every way must carry, headers apart.
+            assert_eq!(rig.inside(too_big_v6(&tunnelled, 100)).verdict, Verdict::Drop(Counter::PathMtu));
+            let refused = rig.outside(data(1370));
+            assert_eq!(told(&refused.bytes), 1280, "{vip} {tunnel:?}");
+            rig.wait(601);
+            rig.outside(between(client, vip).tcp(40_000, 80, Flags::SYN)).sent(INSIDE);
+            rig.outside(data(1370)).sent(INSIDE);
+        }
+    }
+}
+
+#[test]
+fn other_reports_over_ipv6_are_the_kernel_s() {
+    let mut rig = Rig::new(&[Setup::new(TCP, "fd00:1::100", ForwardingMethod::Tunnel, &["fd00:2::11"])]);
+    let (client, vip) = ("2001:db8::9", "fd00:1::100");
+    rig.outside(between(client, vip).tcp(40_000, 80, Flags::SYN)).sent(INSIDE);
+    let tunnelled = rig.outside(between(client, vip).tcp(40_000, 80, Flags::ACK).payload(&[1; 200])).bytes;
+    let mut elsewhere = tunnelled.clone();
+    elsewhere[14 + 39] = 0x12;
+    assert_eq!(rig.inside(too_big_v6(&elsewhere, 1400)).verdict, Verdict::Punt(INSIDE), "no server of ours");
+    let mut unknown = tunnelled.clone();
+    unknown[14 + 80] ^= 1;
+    assert_eq!(rig.inside(too_big_v6(&unknown, 1400)).verdict, Verdict::Punt(INSIDE), "no such connection");
+    let unreachable = between("fd00:2::fe", "fd00:2::1").icmp(1, 3, 0).payload(&tunnelled[14..]);
+    assert_eq!(rig.inside(unreachable).verdict, Verdict::Punt(INSIDE), "not about size");
+    for len in 0..90 {
+        let cut = between("fd00:2::fe", "fd00:2::1").icmp(2, 0, 1400).payload(&tunnelled[14..14 + len]);
+        let verdict = rig.inside(cut).verdict;
+        let known = if len < 84 { Verdict::Punt(INSIDE) } else { Verdict::Drop(Counter::PathMtu) };
+        assert_eq!(verdict, known, "{len} bytes quoted");
+    }
+}

@@ -3,7 +3,9 @@
 mod answer;
 mod relay;
 mod tunnelled;
+mod tunnelled_v6;
 
 pub use answer::{Answer, Budget};
 pub(crate) use relay::Quoted;
 pub(crate) use tunnelled::look_inside;
+pub(crate) use tunnelled_v6::look_inside_v6;

@@ -1,5 +1,5 @@
-//! ICMP errors about the director's own tunnel packets (spec `connections.md` §11.3): the client is told, and the path MTU
-//! learnt.
+//! ICMP errors about the director's own tunnel packets over IPv4 (spec `connections.md` §11.3): the client is told, and
+//! the path MTU learnt.
 
 use super::answer::{Answer, ICMP_LEN};
 use super::relay::{Quoted, checksum_is_right};
@@ -8,12 +8,12 @@ use crate::conn::{Address, Direction, Index};
 use crate::counters::Counter;
 use crate::flow::Pass;
 use crate::forward::tunnel;
-use crate::packet::{IPV4_LEN, Kind, Packet, be16, be32};
+use crate::packet::{IPV4_LEN, Kind, Packet, be16, be32, be128};
 use crate::state::{Signal, protocol};
-use crate::tables::{ForwardingMethod, Hop, Tables};
+use crate::tables::{Family, ForwardingMethod, Hop, Tables};
 use crate::verdict::Verdict;
 use shunt_wire::Frame;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 /// Smallest MTU that IPv4 knows (RFC 791).
 const LEAST: u16 = 68;
@@ -28,7 +28,8 @@ pub(crate) fn look_inside(tables: &Tables, bytes: &[u8], packet: &mut Packet) {
     let is_ours = tables.is_real_address(&packet.src_ip()) && is_own(tables, packet.dst_ip());
     let end = usize::from(packet.l3) + usize::from(packet.ip_len);
     let bytes = bytes.get(..end).unwrap_or_default();
-    let shim = if is_ours { shim_len(packet.protocol, bytes, usize::from(quoted_l4)) } else { None };
+    let shim =
+        if is_ours { shim_len(packet.protocol, Family::V4, bytes, usize::from(quoted_l4)) } else { None };
     let inner = shim.and_then(|shim| inner_flow(bytes, usize::from(quoted_l4) + shim));
     match inner {
         Some(inner) => {
@@ -45,29 +46,33 @@ pub(crate) fn look_inside(tables: &Tables, bytes: &[u8], packet: &mut Packet) {
 }
 
 /// One of the director's own addresses; a rig without a kernel knows those of its NIC ports.
-fn is_own(tables: &Tables, address: IpAddr) -> bool {
-    let of_nic_port = |info: &crate::tables::NicPortInfo| info.address_v4.map(IpAddr::V4) == Some(address);
+pub(super) fn is_own(tables: &Tables, address: IpAddr) -> bool {
+    let of_nic_port = |info: &crate::tables::NicPortInfo| {
+        info.address_v4.map(IpAddr::V4) == Some(address) || info.address_v6.map(IpAddr::V6) == Some(address)
+    };
     tables.is_local(&address) || tables.nic_ports().iter().any(of_nic_port)
 }
 
 /// Length of what stands between the outer header and the inner one. `None`: it is no tunnel of ours.
-fn shim_len(outer: u8, bytes: &[u8], at: usize) -> Option<usize> {
+pub(super) fn shim_len(outer: u8, inner: Family, bytes: &[u8], at: usize) -> Option<usize> {
     const UDP_LEN: usize = 8;
     const GUE_LEN: usize = 4;
-    const INNER_IPV4: u8 = 4;
     const GRE_CHECKSUM: u16 = 0x8000;
-    const GRE_IPV4: u16 = 0x0800;
+    let (number, ethertype) = match inner {
+        Family::V4 => (protocol::IPIP, 0x0800),
+        Family::V6 => (protocol::IPV6, 0x86dd),
+    };
     match outer {
-        protocol::IPIP => Some(0),
+        protocol::IPIP | protocol::IPV6 => (outer == number).then_some(0),
         protocol::UDP => {
             let gue = bytes.get(at + UDP_LEN..at + UDP_LEN + GUE_LEN)?;
             // Version 0, no control message.
-            (gue[0] & 0xe0 == 0 && gue[1] == INNER_IPV4)
+            (gue[0] & 0xe0 == 0 && gue[1] == number)
                 .then(|| UDP_LEN + GUE_LEN + usize::from(gue[0] & 0x1f) * 4)
         }
         protocol::GRE => match (be16(bytes, at)?, be16(bytes, at + 2)?) {
-            (0, GRE_IPV4) => Some(4),
-            (GRE_CHECKSUM, GRE_IPV4) => Some(8),
+            (0, kind) if kind == ethertype => Some(4),
+            (GRE_CHECKSUM, kind) if kind == ethertype => Some(8),
             _ => None,
         },
         _ => None,
@@ -112,14 +117,18 @@ impl<A: Address> Pass<'_, A> {
     ) -> Verdict {
         let conn = self.table.get(index);
         let icmp = usize::from(packet.l4);
-        let tunnel_end: Option<IpAddr> =
-            frame.bytes().get(icmp + ICMP_LEN..).map(|quoted| Ipv4Addr::from_bits(be32(quoted, 16)).into());
+        let is_ipv6 = frame.bytes()[usize::from(packet.l3)] >> 4 == 6;
+        let quoted = &frame.bytes()[icmp + ICMP_LEN..];
+        let tunnel_end: IpAddr = if is_ipv6 { be128(quoted, 24).ip() } else { be32(quoted, 16).ip() };
         let server = self.tables.server(conn.server).filter(|server| {
             direction == Direction::Request
                 && conn.method() == ForwardingMethod::Tunnel
-                && Some(server.daddr) == tunnel_end
+                && server.daddr == tunnel_end
         });
         let Some(server) = server else { return Verdict::Punt(frame.nic_port()) };
+        if is_ipv6 {
+            return self.learn_from_v6(server, packet, frame);
+        }
         if !checksum_is_right(packet, frame.bytes()) {
             return Verdict::Drop(Counter::BadChecksum);
         }

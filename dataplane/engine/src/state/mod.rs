@@ -15,6 +15,8 @@ pub mod protocol {
     pub const SCTP: u8 = 132;
     /// IPv4 in IP
     pub const IPIP: u8 = 4;
+    /// IPv6 in IP
+    pub const IPV6: u8 = 41;
     /// Generic routing encapsulation
     pub const GRE: u8 = 47;
 }
