@@ -194,6 +194,35 @@ mod tests {
             .collect()
     }
 
+    /// The places in which the secure tables differ from the normal ones, as spec §5.1 lists them in words, and no other.
+    #[test]
+    fn secure_tables_differ_where_they_should() {
+        let mut expected = Vec::new();
+        // Whoever sends: a half-open connection stays half-open until the server has spoken.
+        expected.extend([
+            (Way::Request, SYN, SA, SA),
+            (Way::Request, FIN, SA, SA),
+            (Way::Request, ACK, SA, SA),
+        ]);
+        expected.extend([(Way::Request, RST, SA, CL), (Way::Request, ACK, SR, SR)]);
+        expected.extend([(Way::Reply, SYN, SR, SA), (Way::Reply, SYN, SA, SA)]);
+        expected.extend([0, FW, TW, CL, CW, LA, LI, SA].map(|state| (Way::RequestOnly, SYN, state, SA)));
+        for way in [Way::Request, Way::Reply, Way::RequestOnly] {
+            for flags in 0..=u8::MAX {
+                for state in 0..11 {
+                    let signal = [RST, SYN, FIN, ACK].into_iter().find(|bit| flags & bit != 0);
+                    let differs =
+                        expected.iter().find(|case| (case.0, Some(case.1), case.2) == (way, signal, state));
+                    let normal = next(state, way, flags, false);
+                    let secure = differs.map_or(normal, |case| case.3);
+                    assert_eq!(next(state, way, flags, true), secure, "{way:?} {flags:#x} in {state}");
+                    assert!(differs.is_none_or(|case| case.3 != normal), "no difference: {differs:?}");
+                    assert!(signal.is_some() || normal == CL, "no flag that counts closes");
+                }
+            }
+        }
+    }
+
     /// The typical lives of spec §5.1.
     #[test]
     fn typical_lives() {
