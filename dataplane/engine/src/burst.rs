@@ -1,15 +1,17 @@
 //! A burst on its way through the engine, in passes: read all packets, then ask for all buckets, then for all connections,
 //! then decide. So the cache misses of a burst overlap instead of adding up.
 
-use crate::conn::{ConnTable, Index, NIL, Probe};
-use crate::engine::{BURST, Core, Engine, Origin};
-use crate::fast::{Lane, Plain, Read, family};
+use crate::conn::{Index, NIL, Probe};
+use crate::counters::Counter;
+use crate::engine::{BURST, Engine, Origin};
+use crate::fast::{Gate, Lane, Plain};
 use crate::flow::Pass;
 use crate::packet::{Kind, Packet, classify};
 use crate::tables::{Family, Tables};
 use crate::tick::Tick;
 use crate::verdict::Verdict;
 use shunt_wire::{Frame, NicPortId};
+use std::ops::Range;
 
 /// Packets that go from stage to stage together: enough for memory to answer meanwhile.
 const GROUP: usize = 8;
@@ -29,20 +31,23 @@ enum Road {
     HandOver(u8),
 }
 
-/// A packet between the passes.
+/// A packet between the passes: half a cache line.
 #[derive(Clone, Copy, Debug)]
-struct Staged {
-    road: Road,
+struct Slot {
+    /// Written by each packet; means something if the road is [`Road::PlainV4`].
+    plain: Plain<u32>,
     probe: Probe,
     guess: Index,
+    road: Road,
 }
+
+const _: () = assert!(size_of::<Slot>() == 32);
 
 /// A burst between the passes: kept, so that it need not be laid out anew for each. Which of the arrays holds a packet
 /// depends on its road.
 #[derive(Debug)]
 pub(crate) struct Stages {
-    staged: [Staged; BURST],
-    plain_v4: [Plain<u32>; BURST],
+    slots: [Slot; BURST],
     plain_v6: [Plain<u128>; BURST],
     packets: [Packet; BURST],
 }
@@ -50,123 +55,72 @@ pub(crate) struct Stages {
 impl Stages {
     /// Room for a burst.
     pub(crate) fn new() -> Box<Stages> {
+        let slot = Slot { plain: Plain::empty(), probe: Probe::NOWHERE, guess: NIL, road: Road::Aside };
         Box::new(Stages {
-            staged: [Staged { road: Road::Aside, probe: Probe::NOWHERE, guess: NIL }; BURST],
-            plain_v4: [Plain::empty(); BURST],
+            slots: [slot; BURST],
             plain_v6: [Plain::empty(); BURST],
             packets: [Packet::EMPTY; BURST],
         })
     }
 
-    /// First stage: what is it?
-    #[inline]
-    fn read<F: Frame>(&mut self, place: usize, tables: &Tables, origin: Origin, frame: &mut F) {
-        let may_be_plain = matches!(origin, Origin::Wire | Origin::HandOver);
-        let plain = if may_be_plain { self.read_plain(place, tables, frame) } else { None };
-        self.staged[place].road = match plain {
-            Some((road, len)) => {
-                // What lies behind the IP packet is padding.
-                if frame.bytes().len() > len {
-                    frame.truncate(len);
-                }
-                road
-            }
-            None => {
-                classify(tables, origin, frame, &mut self.packets[place]);
-                road_of(self.packets[place].kind)
-            }
-        };
-    }
-
-    /// The road and the length of a plain frame.
-    #[inline]
-    fn read_plain<F: Frame>(&mut self, place: usize, tables: &Tables, frame: &F) -> Option<(Road, usize)> {
-        let bytes = frame.bytes();
-        let mac = &tables.nic_ports().get(usize::from(frame.nic_port().0))?.mac;
-        match family(bytes)? {
-            Family::V4 => {
-                let plain = u32::read(bytes, mac)?;
-                self.plain_v4[place] = plain;
-                Some((Road::PlainV4, plain.frame_len()))
-            }
-            Family::V6 => {
-                let plain = u128::read(bytes, mac)?;
-                self.plain_v6[place] = plain;
-                Some((Road::PlainV6, plain.frame_len()))
-            }
-        }
-    }
-
     /// The packet as the general way wants it.
     #[inline]
     fn packet(&self, place: usize, nic_port: NicPortId) -> Packet {
-        match self.staged[place].road {
-            Road::PlainV4 => self.plain_v4[place].packet(nic_port),
+        match self.slots[place].road {
+            Road::PlainV4 => self.slots[place].plain.packet(nic_port),
             Road::PlainV6 => self.plain_v6[place].packet(nic_port),
             Road::General | Road::Aside | Road::HandOver(_) => self.packets[place],
         }
     }
 
-    /// Where no hardware has done it: is it another worker's?
-    fn steer(&mut self, place: usize, core: &Core, tables: &Tables, nic_port: NicPortId) {
-        if self.staged[place].road != Road::Aside
-            && let Some(worker) = core.other_owner(tables, &self.packet(place, nic_port))
-        {
-            self.staged[place].road = Road::HandOver(worker);
+    /// The road of a frame that is not plain IPv4.
+    fn read_otherwise<F: Frame>(&mut self, place: usize, trip: &Trip, gate: &Gate, frame: &mut F) -> Road {
+        let plain = &mut self.plain_v6[place];
+        if plain.read(frame.bytes(), gate) {
+            cut_padding(plain.frame_len(), frame);
+            return Road::PlainV6;
+        }
+        classify(trip.tables, trip.origin, frame, &mut self.packets[place]);
+        match self.packets[place].kind {
+            Kind::Flow | Kind::Follower | Kind::Error { .. } => Road::General,
+            Kind::Fragment | Kind::Punt | Kind::Drop(_) => Road::Aside,
         }
     }
+}
 
-    /// Second stage: asks for the bucket.
-    #[inline]
-    fn ask_bucket(&mut self, place: usize, v4: &ConnTable<u32>, v6: &ConnTable<u128>) {
-        self.staged[place].probe = if self.staged[place].road == Road::PlainV4 {
-            v4.probe(&self.plain_v4[place].tuple())
-        } else {
-            self.probe(place, v4, v6)
-        };
+/// What the packets of a burst have in common.
+struct Trip<'a> {
+    tables: &'a Tables,
+    now: Tick,
+    origin: Origin,
+    /// No hardware has brought every packet to its owner.
+    steers: bool,
+}
+
+impl Trip<'_> {
+    /// The gate of a NIC port's frames. What the kernel sends, and what has been gathered, is never plain.
+    #[inline(never)]
+    fn gate(&self, nic_port: NicPortId) -> Gate {
+        let may_be_plain = matches!(self.origin, Origin::Wire | Origin::HandOver);
+        let info = self.tables.nic_ports().get(usize::from(nic_port.0)).filter(|_| may_be_plain);
+        Gate::new(nic_port, info.map(|info| info.mac))
     }
+}
 
-    /// Third stage: asks for the connection.
-    #[inline]
-    fn ask_connection(&mut self, place: usize, v4: &ConnTable<u32>, v6: &ConnTable<u128>) {
-        let Staged { road, probe, .. } = self.staged[place];
-        self.staged[place].guess =
-            if road == Road::PlainV4 { v4.guess(probe) } else { self.guess(place, v4, v6) };
-    }
-
-    fn probe(&self, place: usize, v4: &ConnTable<u32>, v6: &ConnTable<u128>) -> Probe {
-        match (self.staged[place].road, self.packets[place].family) {
-            (Road::PlainV4, _) => v4.probe(&self.plain_v4[place].tuple()),
-            (Road::PlainV6, _) => v6.probe(&self.plain_v6[place].tuple()),
-            (Road::General, Family::V4) => v4.probe(&self.packets[place].tuple()),
-            (Road::General, Family::V6) => v6.probe(&self.packets[place].tuple()),
-            (Road::Aside | Road::HandOver(_), _) => Probe::NOWHERE,
-        }
-    }
-
-    fn guess(&self, place: usize, v4: &ConnTable<u32>, v6: &ConnTable<u128>) -> Index {
-        let Staged { road, probe, .. } = self.staged[place];
-        match (road, self.packets[place].family) {
-            (Road::PlainV4, _) | (Road::General, Family::V4) => v4.guess(probe),
-            (Road::PlainV6, _) | (Road::General, Family::V6) => v6.guess(probe),
-            (Road::Aside | Road::HandOver(_), _) => NIL,
-        }
+/// What lies behind the IP packet is padding.
+#[inline]
+fn cut_padding<F: Frame>(len: usize, frame: &mut F) {
+    if frame.bytes().len() > len {
+        frame.truncate(len);
     }
 }
 
 /// The group that began so many packets before `first`.
 #[inline]
-fn group(first: usize, before: usize, count: usize) -> std::ops::Range<usize> {
+fn group(first: usize, before: usize, count: usize) -> Range<usize> {
     match first.checked_sub(before) {
-        Some(first) => first..count.min(first + GROUP),
+        Some(first) => first.min(count)..count.min(first + GROUP),
         None => 0..0,
-    }
-}
-
-fn road_of(kind: Kind) -> Road {
-    match kind {
-        Kind::Flow | Kind::Follower | Kind::Error { .. } => Road::General,
-        Kind::Fragment | Kind::Punt | Kind::Drop(_) => Road::Aside,
     }
 }
 
@@ -191,68 +145,150 @@ impl Engine {
         }
         let steers =
             self.steer_first && origin == Origin::Wire || self.core.workers > 1 && origin == Origin::Twin;
+        let trip = Trip { tables, now, origin, steers };
+        let mut gate = trip.gate(frames.first().map_or(NicPortId(0), Frame::nic_port));
         // A step of the loop takes three groups one stage further each, so that the processor computes on one group
         // while memory works for the others.
         for first in (0..count + 2 * GROUP).step_by(GROUP) {
-            for place in group(first, 0, count) {
-                let frame = &mut frames[place];
-                self.stages.read(place, tables, origin, frame);
-                if steers {
-                    self.stages.steer(place, &self.core, tables, frame.nic_port());
-                }
-                self.stages.ask_bucket(place, &self.v4, &self.v6);
-            }
-            for place in group(first, GROUP, count) {
-                self.stages.ask_connection(place, &self.v4, &self.v6);
-            }
-            for place in group(first, 2 * GROUP, count) {
-                verdicts[place] = self.decide(place, tables, now, origin, &mut frames[place]);
-            }
+            self.read(group(first, 0, count), &trip, &mut gate, frames);
+            self.ask_connections(group(first, GROUP, count));
+            self.decide(group(first, 2 * GROUP, count), &trip, frames, verdicts);
         }
     }
 
-    /// Last pass.
-    #[inline]
+    /// First stage: what is it? Asks for its bucket.
+    #[inline(never)]
+    fn read<F: Frame>(&mut self, group: Range<usize>, trip: &Trip, gate: &mut Gate, frames: &mut [F]) {
+        let mut all_plain = true;
+        let slots = &mut self.stages.slots[group.clone()];
+        for (slot, frame) in slots.iter_mut().zip(&mut frames[group.clone()]) {
+            if !gate.is_of(frame.nic_port()) {
+                *gate = trip.gate(frame.nic_port());
+            }
+            let is_plain = slot.plain.read(frame.bytes(), gate);
+            all_plain &= is_plain;
+            slot.road = if is_plain { Road::PlainV4 } else { Road::Aside };
+            if is_plain {
+                cut_padding(slot.plain.frame_len(), frame);
+            }
+        }
+        if !all_plain || trip.steers {
+            return self.read_otherwise(group, trip, gate, frames);
+        }
+        // A loop of its own, because the two together want more registers than there are.
+        for slot in slots {
+            slot.probe = self.v4.probe(&slot.plain.tuple());
+        }
+    }
+
+    /// The same for all that is not plain IPv4. Where no hardware has done it: is it another worker's?
+    #[inline(never)]
+    fn read_otherwise<F: Frame>(
+        &mut self,
+        group: Range<usize>,
+        trip: &Trip,
+        gate: &mut Gate,
+        frames: &mut [F],
+    ) {
+        let Engine { stages, core, .. } = self;
+        for place in group.clone() {
+            let frame = &mut frames[place];
+            let nic_port = frame.nic_port();
+            if stages.slots[place].road != Road::PlainV4 {
+                if !gate.is_of(nic_port) {
+                    *gate = trip.gate(nic_port);
+                }
+                stages.slots[place].road = stages.read_otherwise(place, trip, gate, frame);
+            }
+            if trip.steers
+                && stages.slots[place].road != Road::Aside
+                && let Some(worker) = core.other_owner(trip.tables, &stages.packet(place, nic_port))
+            {
+                stages.slots[place].road = Road::HandOver(worker);
+            }
+        }
+        for place in group {
+            self.stages.slots[place].probe = self.probe(place);
+        }
+    }
+
+    fn probe(&self, place: usize) -> Probe {
+        let Engine { v4, v6, stages, .. } = self;
+        match (stages.slots[place].road, stages.packets[place].family) {
+            (Road::PlainV4, _) => v4.probe(&stages.slots[place].plain.tuple()),
+            (Road::PlainV6, _) => v6.probe(&stages.plain_v6[place].tuple()),
+            (Road::General, Family::V4) => v4.probe(&stages.packets[place].tuple()),
+            (Road::General, Family::V6) => v6.probe(&stages.packets[place].tuple()),
+            (Road::Aside | Road::HandOver(_), _) => Probe::NOWHERE,
+        }
+    }
+
+    /// Second stage: asks for the connections.
+    #[inline(never)]
+    fn ask_connections(&mut self, group: Range<usize>) {
+        let mut all_plain = true;
+        for slot in &mut self.stages.slots[group.clone()] {
+            if slot.road == Road::PlainV4 {
+                slot.guess = self.v4.guess(slot.probe);
+            } else {
+                all_plain = false;
+            }
+        }
+        if !all_plain {
+            group.for_each(|place| self.stages.slots[place].guess = self.guess(place));
+        }
+    }
+
+    fn guess(&self, place: usize) -> Index {
+        let Slot { road, probe, .. } = self.stages.slots[place];
+        match (road, self.stages.packets[place].family) {
+            (Road::PlainV4, _) | (Road::General, Family::V4) => self.v4.guess(probe),
+            (Road::PlainV6, _) | (Road::General, Family::V6) => self.v6.guess(probe),
+            (Road::Aside | Road::HandOver(_), _) => NIL,
+        }
+    }
+
+    /// Last stage.
+    #[inline(never)]
     fn decide<F: Frame>(
         &mut self,
-        place: usize,
-        tables: &Tables,
-        now: Tick,
-        origin: Origin,
-        frame: &mut F,
-    ) -> Verdict {
-        let Engine { v4, v6, core, stages, .. } = self;
-        let Staged { road, guess, .. } = stages.staged[place];
-        // One comparison for what comes most, rather than a jump through a table.
-        let done = if road == Road::PlainV4 {
-            Lane { table: v4, core, tables, now }.forward(&stages.plain_v4[place], guess, frame)
-        } else {
-            match road {
-                Road::PlainV6 => {
-                    Lane { table: v6, core, tables, now }.forward(&stages.plain_v6[place], guess, frame)
+        group: Range<usize>,
+        trip: &Trip,
+        frames: &mut [F],
+        verdicts: &mut [Verdict],
+    ) {
+        for ((place, frame), verdict) in
+            group.clone().zip(&mut frames[group.clone()]).zip(&mut verdicts[group.clone()])
+        {
+            let Engine { v4, core, stages, .. } = self;
+            let slot = &stages.slots[place];
+            if slot.road == Road::PlainV4 {
+                let mut lane = Lane { table: v4, core, tables: trip.tables, now: trip.now };
+                if lane.forward(&slot.plain, slot.guess, frame, verdict).is_some() {
+                    continue;
                 }
-                Road::HandOver(worker) => Some(Verdict::HandOver(worker)),
-                Road::PlainV4 | Road::General | Road::Aside => None,
             }
-        };
-        match done {
-            Some(verdict) => verdict,
-            None => self.decide_generally(place, tables, now, origin, frame),
+            *verdict = self.decide_otherwise(place, trip, frame);
         }
     }
 
+    /// What is not plain IPv4, and what the fast path has left.
     #[inline(never)]
-    fn decide_generally<F: Frame>(
-        &mut self,
-        place: usize,
-        tables: &Tables,
-        now: Tick,
-        origin: Origin,
-        frame: &mut F,
-    ) -> Verdict {
+    fn decide_otherwise<F: Frame>(&mut self, place: usize, trip: &Trip, frame: &mut F) -> Verdict {
         let Engine { v4, v6, core, stages, fragments, .. } = self;
+        let &Trip { tables, now, origin, .. } = trip;
+        let Slot { road, probe, guess, .. } = stages.slots[place];
+        if let Road::HandOver(worker) = road {
+            return Verdict::HandOver(worker);
+        }
+        if road == Road::PlainV6 {
+            let mut verdict = Verdict::Drop(Counter::Malformed);
+            let mut lane = Lane { table: v6, core, tables, now };
+            if lane.forward(&stages.plain_v6[place], guess, frame, &mut verdict).is_some() {
+                return verdict;
+            }
+        }
         let packet = &stages.packet(place, frame.nic_port());
-        let Staged { probe, guess, .. } = stages.staged[place];
         match (packet.kind, packet.family) {
             (Kind::Flow | Kind::Follower | Kind::Error { .. }, Family::V4) => {
                 Pass { table: v4, core, tables, now, origin }.packet(probe, guess, packet, frame)

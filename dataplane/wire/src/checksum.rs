@@ -34,11 +34,11 @@ pub fn sum(bytes: &[u8]) -> u64 {
 #[inline]
 #[must_use]
 pub const fn fold(sum: u64) -> u16 {
-    let sum = (sum & 0xffff_ffff) + (sum >> 32);
-    let sum = (sum & 0xffff_ffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    sum as u16
+    // Halves are added with the carry that leaves at one end coming in at the other. Of two equal sums of halves that
+    // way, in the upper half stands the sum with its carry.
+    let (sum, carry) = (sum as u32).overflowing_add((sum >> 32) as u32);
+    let sum = sum + carry as u32;
+    (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
 }
 
 /// One's complement sum of two words.

@@ -17,6 +17,8 @@ pub trait Address: Copy + Eq + Ord + Hash + Debug + Default + Send + 'static {
     fn ip(self) -> IpAddr;
     /// From the standard library's; `None` for the other family.
     fn from_ip(ip: IpAddr) -> Option<Self>;
+    /// Are two pairs of addresses the same? Of IPv4 a pair is one word, if it lies in memory side by side.
+    fn same_pair(one: (Self, Self), other: (Self, Self)) -> bool;
 }
 
 impl Address for u32 {
@@ -42,6 +44,12 @@ impl Address for u32 {
             IpAddr::V6(_) => None,
         }
     }
+
+    #[inline]
+    fn same_pair(one: (u32, u32), other: (u32, u32)) -> bool {
+        let word = |pair: (u32, u32)| u64::from(pair.0) | u64::from(pair.1) << 32;
+        word(one) == word(other)
+    }
 }
 
 impl Address for u128 {
@@ -66,5 +74,10 @@ impl Address for u128 {
             IpAddr::V6(ip) => Some(ip.to_bits()),
             IpAddr::V4(_) => None,
         }
+    }
+
+    #[inline]
+    fn same_pair(one: (u128, u128), other: (u128, u128)) -> bool {
+        (one.0 == other.0) & (one.1 == other.1)
     }
 }

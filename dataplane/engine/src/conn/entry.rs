@@ -73,14 +73,18 @@ pub struct Tuple<A> {
 }
 
 impl<A: Address> Tuple<A> {
-    /// Equality in one branch: the parts nearly always are all alike.
+    /// Equality in one branch, as the parts nearly always are all alike, and in few comparisons.
     #[inline]
     fn is(&self, other: &Tuple<A>) -> bool {
-        (self.src == other.src)
-            & (self.dst == other.dst)
-            & (self.sport == other.sport)
-            & (self.dport == other.dport)
+        A::same_pair((self.src, self.dst), (other.src, other.dst))
+            & (self.l4_ports() == other.l4_ports())
             & (self.protocol == other.protocol)
+    }
+
+    /// Both ports as one number.
+    #[inline]
+    fn l4_ports(&self) -> u32 {
+        u32::from(self.sport) | u32::from(self.dport) << 16
     }
 }
 

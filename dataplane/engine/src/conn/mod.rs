@@ -130,11 +130,12 @@ impl<A: Address> ConnTable<A> {
         &self.entries[index as usize]
     }
 
-    /// What is at a place that was guessed: a connection, a free entry, or no place at all.
+    /// What is at a place that was guessed: a connection, a free entry, or no place at all. As with
+    /// [`ConnTable::get_mut`], not everything may be changed.
     #[inline]
     #[must_use]
-    pub fn at(&self, guess: Index) -> Option<&Conn<A>> {
-        self.entries.get(guess as usize)
+    pub fn at(&mut self, guess: Index) -> Option<&mut Conn<A>> {
+        self.entries.get_mut(guess as usize)
     }
 
     /// Is there a connection in this place?

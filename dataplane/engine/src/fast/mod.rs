@@ -6,10 +6,10 @@
 
 mod plain;
 
-pub use plain::{Plain, Read, family};
+pub use plain::{Gate, Head, Plain, Read};
 
 use crate::binding;
-use crate::conn::{Conn, ConnTable, Direction, Index, NIL, flag};
+use crate::conn::{ConnTable, Direction, Index, NIL, flag};
 use crate::counters::Counter;
 use crate::engine::{Core, Origin};
 use crate::flow::Pass;
@@ -29,17 +29,23 @@ pub(crate) struct Lane<'a, A> {
 }
 
 impl<A: Read> Lane<'_, A> {
-    /// Forwards a packet of the connection at `guess`, or does nothing and returns `None`.
+    /// Forwards a packet of the connection at `guess` and writes the verdict; or does nothing, and returns `None`.
     #[inline(always)]
     pub(crate) fn forward<F: Frame>(
         &mut self,
         plain: &Plain<A>,
         guess: Index,
         frame: &mut F,
-    ) -> Option<Verdict> {
+        verdict: &mut Verdict,
+    ) -> Option<()> {
+        let timeouts = &self.core.timeouts;
+        let is_udp = plain.protocol == protocol::UDP;
+        let timeout_ms = if is_udp { timeouts.udp() } else { timeouts.established_tcp() };
         let conn = self.table.at(guess)?;
         let direction = conn.matches(&plain.tuple())?;
-        if !is_steady(conn, plain) {
+        let state_stays = plain.is_steady() && (is_udp || conn.state == tcp::ESTABLISHED);
+        let has_told_template = conn.control == NIL || conn.has(flag::PROVEN);
+        if !state_stays || !has_told_template || conn.has(flag::HELPED) || conn.timeout_ms != timeout_ms {
             return None;
         }
         let server = self.tables.server(conn.server)?;
@@ -47,9 +53,8 @@ impl<A: Read> Lane<'_, A> {
             return None;
         }
         match direction {
-            Direction::Request if self.core.stands_by => None,
-            Direction::Request => self.request(plain, guess, server, frame),
-            Direction::Reply => self.reply(plain, guess, server, frame),
+            Direction::Request => self.request(plain, guess, server, frame, verdict),
+            Direction::Reply => self.reply(plain, guess, server, frame, verdict),
         }
     }
 
@@ -60,37 +65,52 @@ impl<A: Read> Lane<'_, A> {
         index: Index,
         server: &Server,
         frame: &mut F,
-    ) -> Option<Verdict> {
+        verdict: &mut Verdict,
+    ) -> Option<()> {
         let Hop::Via(next) = &server.hop else { return None };
         match self.table.get(index).method() {
-            ForwardingMethod::DirectRouting if plain.ip_len <= next.mtu => {
-                self.count_request(plain, index, server);
-                A::lower_ttl(frame.bytes_mut());
+            ForwardingMethod::DirectRouting => {
+                self.count_request(plain, index, server, next.mtu)?;
+                let head = head(frame)?;
+                A::lower_ttl(head);
+                *verdict = link::address_head(next, head);
             }
-            ForwardingMethod::Nat if plain.ip_len <= next.mtu => {
-                self.count_request(plain, index, server);
+            ForwardingMethod::Nat => {
+                self.count_request(plain, index, server, next.mtu)?;
                 Rewrite::request(self.table.get(index)).apply_plain(plain, frame);
+                *verdict = link::address_head(next, head(frame)?);
             }
-            ForwardingMethod::Tunnel if plain.ip_len <= self.tunnel_limit(server, next.mtu) => {
-                self.count_request(plain, index, server);
-                A::lower_ttl(frame.bytes_mut());
-                if let Err(counter) = self.encapsulate(plain, server, frame) {
-                    return Some(Verdict::Drop(counter));
-                }
+            ForwardingMethod::Tunnel => {
+                let limit = tunnel_limit(self.core, server, next.mtu, self.now);
+                self.count_request(plain, index, server, limit)?;
+                A::lower_ttl(head(frame)?);
+                *verdict = match self.encapsulate(plain, server, frame) {
+                    Ok(()) => link::address_head(next, head(frame)?),
+                    Err(counter) => Verdict::Drop(counter),
+                };
             }
-            _ => return None,
+            ForwardingMethod::Local | ForwardingMethod::Bypass => return None,
         }
-        Some(link::address(next, frame))
+        Some(())
     }
 
-    /// The longest packet that a tunnel takes.
-    #[inline]
-    fn tunnel_limit(&self, server: &Server, route_mtu: u16) -> u16 {
-        let learnt = self.core.boards.path_mtus().get(server.id, self.now);
-        route_mtu.min(learnt).saturating_sub(tunnel::overhead(server))
+    /// The last condition: the packet is not longer than `limit`. From here on its way is decided.
+    #[inline(always)]
+    fn count_request(&mut self, plain: &Plain<A>, index: Index, server: &Server, limit: u16) -> Option<()> {
+        if plain.ip_len > limit || self.core.stands_by {
+            return None;
+        }
+        let conn = self.table.get_mut(index);
+        conn.in_packets = conn.in_packets.wrapping_add(1);
+        conn.last_seen = self.now.stamp();
+        binding::count_request(&self.core.boards, server.id, plain.ip_len);
+        if self.core.announces {
+            self.announce(index);
+        }
+        Some(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn encapsulate<F: Frame>(
         &mut self,
         plain: &Plain<A>,
@@ -105,59 +125,46 @@ impl<A: Read> Lane<'_, A> {
         tunnel::encapsulate(&plain.packet(frame.nic_port()), server, pmtu_disc, id, flow, frame)
     }
 
-    #[inline]
-    fn count_request(&mut self, plain: &Plain<A>, index: Index, server: &Server) {
-        binding::count_request(&self.core.boards, server.id, plain.ip_len);
-        let conn = self.table.get_mut(index);
-        conn.in_packets = conn.in_packets.wrapping_add(1);
-        self.touch(plain, index);
-        if self.core.announces {
-            self.announce(index);
-        }
-    }
-
     #[inline(never)]
     fn announce(&mut self, index: Index) {
         let Lane { table, core, tables, now } = self;
         Pass { table, core, tables, now: *now, origin: Origin::Wire }.announce(index);
     }
 
-    #[inline]
+    #[inline(always)]
     fn reply<F: Frame>(
         &mut self,
         plain: &Plain<A>,
         index: Index,
         server: &Server,
         frame: &mut F,
-    ) -> Option<Verdict> {
-        let conn = self.table.get(index);
+        verdict: &mut Verdict,
+    ) -> Option<()> {
+        let conn = self.table.get_mut(index);
         if conn.method() != ForwardingMethod::Nat || conn.has(flag::NO_OUTPUT) {
             return None;
         }
-        let Hop::Via(next) = self.tables.routes().lookup(plain.dst.ip()) else { return None };
+        let Hop::Via(next) = A::route(self.tables.routes(), plain.dst) else { return None };
         if plain.ip_len > next.mtu {
             return None;
         }
+        conn.last_seen = self.now.stamp();
         Rewrite::reply(conn).apply_plain(plain, frame);
         binding::count_reply(&self.core.boards, server.id, plain.ip_len);
-        self.touch(plain, index);
-        Some(link::address(&next, frame))
-    }
-
-    /// The life of a connection in the state that [`is_steady`] found it in.
-    #[inline]
-    fn touch(&mut self, plain: &Plain<A>, index: Index) {
-        let timeouts = &self.core.timeouts;
-        let tcp = plain.protocol == protocol::TCP;
-        let timeout_ms = if tcp { timeouts.established_tcp() } else { timeouts.udp() };
-        self.table.touch(index, timeout_ms, self.now);
+        *verdict = link::address_head(&next, head(frame)?);
+        Some(())
     }
 }
 
-/// Will this packet leave the connection's state and flags as they are, and its template alone?
-#[inline]
-fn is_steady<A: Read>(conn: &Conn<A>, plain: &Plain<A>) -> bool {
-    let state_stays =
-        plain.is_steady() && (plain.protocol == protocol::UDP || conn.state == tcp::ESTABLISHED);
-    state_stays && (conn.control == NIL || conn.has(flag::PROVEN)) && !conn.has(flag::HELPED)
+/// What every plain frame has: the shortest has so many bytes.
+#[inline(always)]
+fn head<F: Frame>(frame: &mut F) -> Option<&mut Head> {
+    frame.bytes_mut().first_chunk_mut()
+}
+
+/// The longest packet that a tunnel takes.
+#[inline(always)]
+fn tunnel_limit(core: &Core, server: &Server, route_mtu: u16, now: Tick) -> u16 {
+    let learnt = core.boards.path_mtus().get(server.id, now);
+    route_mtu.min(learnt).saturating_sub(tunnel::overhead(server))
 }

@@ -8,7 +8,7 @@ use crate::conn::{Address, Tuple};
 use crate::forward::nat::End;
 use crate::packet::{IPV4_LEN, IPV6_LEN, Kind, Packet, plain_header_is_valid};
 use crate::state::{Signal, protocol, tcp::bits};
-use crate::tables::{Family, Server, TunnelKind};
+use crate::tables::{Hop, Routes, Server, TunnelKind};
 use shunt_wire::checksum::Delta;
 use shunt_wire::{MacAddr, NicPortId};
 use std::net::IpAddr;
@@ -19,8 +19,12 @@ pub const L3: usize = 14;
 const TCP_LEN: usize = 20;
 const UDP_LEN: usize = 8;
 
-/// A plain packet. 16 bytes for IPv4.
+/// The bytes that the shortest plain frame has: Ethernet, IPv4 and UDP headers.
+pub type Head = [u8; L3 + IPV4_LEN + UDP_LEN];
+
+/// A plain packet. 16 bytes for IPv4, its addresses side by side ([`Address::same_pair`]).
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub struct Plain<A> {
     /// Source address, host order.
     pub src: A,
@@ -43,11 +47,14 @@ pub trait Read: Address {
     /// Where the transport header of a plain packet begins.
     const L4: usize;
 
-    /// Reads a frame that is addressed to `mac`. `None` if it is not plain.
-    fn read(bytes: &[u8], mac: &MacAddr) -> Option<Plain<Self>>;
+    /// [`Plain::read`].
+    fn read(plain: &mut Plain<Self>, bytes: &[u8], gate: &Gate) -> Option<()>;
 
     /// Lowers the TTL or hop limit of a plain frame by one, and repairs the checksum of IPv4.
-    fn lower_ttl(bytes: &mut [u8]);
+    fn lower_ttl(head: &mut Head);
+
+    /// The way to an address.
+    fn route(routes: &Routes, address: Self) -> Hop;
 
     /// The same, and gives one end another address and port. `delta` is what the new address does to a checksum.
     fn readdress(bytes: &mut [u8], end: End, address: Self, l4_port: u16, delta: Delta);
@@ -61,6 +68,13 @@ impl<A: Read> Plain<A> {
     pub fn empty() -> Plain<A> {
         let (src, dst) = (A::default(), A::default());
         Plain { src, dst, sport: 0, dport: 0, ip_len: 0, protocol: 0, tcp_flags: 0 }
+    }
+
+    /// Reads a frame that the gate lets pass. Returns false, and leaves anything here, if it is not plain.
+    #[inline(always)]
+    #[must_use]
+    pub fn read(&mut self, bytes: &[u8], gate: &Gate) -> bool {
+        A::read(self, bytes, gate).is_some()
     }
 
     /// What the connection table is asked for.
@@ -107,10 +121,35 @@ impl<A: Read> Plain<A> {
     }
 }
 
-/// Ethernet's part: for `mac`, and of this type.
-#[inline]
-fn is_for(head: &[u8; L3], mac: &MacAddr, ethertype: u16) -> bool {
-    head[..6] == mac.0 && u16::from_be_bytes([head[12], head[13]]) == ethertype
+/// Which frames of a NIC port may be plain: those that are addressed to it. A number, so that it is one comparison.
+#[derive(Clone, Copy, Debug)]
+pub struct Gate {
+    nic_port: NicPortId,
+    /// The address in the upper 48 bits; what lies below is 0, or no frame passes.
+    mac: u64,
+}
+
+impl Gate {
+    /// For the frames of a NIC port with this address. Without one, it lets none pass.
+    #[must_use]
+    pub fn new(nic_port: NicPortId, mac: Option<MacAddr>) -> Gate {
+        const CLOSED: u64 = 1;
+        let number = |MacAddr([a, b, c, d, e, f])| u64::from_le_bytes([0, 0, a, b, c, d, e, f]);
+        Gate { nic_port, mac: mac.map_or(CLOSED, number) }
+    }
+
+    /// Is it the gate of this NIC port?
+    #[inline]
+    #[must_use]
+    pub fn is_of(&self, nic_port: NicPortId) -> bool {
+        self.nic_port == nic_port
+    }
+
+    /// Is a frame that begins so addressed to the NIC port?
+    #[inline]
+    fn lets_pass(&self, head: &[u8; 8]) -> bool {
+        u64::from_le_bytes(*head) << 16 == self.mac
+    }
 }
 
 /// The TCP flags; 0 for UDP. `None` if the packet is neither, or too short for what it is.
@@ -131,54 +170,53 @@ fn be16(head: &[u8], at: usize) -> u16 {
 impl Read for u32 {
     const L4: usize = L3 + IPV4_LEN;
 
-    #[inline]
-    fn read(bytes: &[u8], mac: &MacAddr) -> Option<Plain<u32>> {
+    #[inline(always)]
+    fn read(plain: &mut Plain<u32>, bytes: &[u8], gate: &Gate) -> Option<()> {
         const HEAD: usize = u32::L4 + UDP_LEN;
-        const ETHERTYPE: u16 = 0x0800;
-        /// Version 4, five words.
-        const NO_OPTIONS: u8 = 0x45;
+        /// Ethernet type 0x0800, version 4, five words: as they lie in memory.
+        const KIND: u32 = u32::from_le_bytes([0x08, 0x00, 0x45, 0]);
+        const KIND_MASK: u32 = 0x00ff_ffff;
         const MORE_OR_OFFSET: u16 = 0x3fff;
         let head: &[u8; HEAD] = bytes.first_chunk()?;
         let (ethernet, rest) = head.split_first_chunk::<L3>()?;
-        let (header, ports) = rest.split_first_chunk::<IPV4_LEN>()?;
+        let (header, l4_ports) = rest.split_first_chunk::<IPV4_LEN>()?;
+        let kind = u32::from_le_bytes([head[12], head[13], head[14], head[15]]) & KIND_MASK;
+        if !gate.lets_pass(ethernet.first_chunk()?) || kind != KIND {
+            return None;
+        }
         let ip_len = be16(header, 2);
-        let expendable_ttl = header[8] > 1;
         let whole = be16(header, 6) & MORE_OR_OFFSET == 0 && bytes.len() >= L3 + usize::from(ip_len);
-        if !is_for(ethernet, mac, ETHERTYPE) || header[0] != NO_OPTIONS || !whole || !expendable_ttl {
+        let expendable_ttl = header[8] > 1;
+        if !whole || !expendable_ttl || !plain_header_is_valid(header) {
             return None;
         }
         let l4_len = usize::from(ip_len).checked_sub(IPV4_LEN)?;
-        let tcp_flags = flags(header[9], bytes, u32::L4, l4_len)?;
-        if !plain_header_is_valid(header) {
-            return None;
-        }
-        Some(Plain {
-            src: u32::from_be_bytes([header[12], header[13], header[14], header[15]]),
-            dst: u32::from_be_bytes([header[16], header[17], header[18], header[19]]),
-            sport: be16(ports, 0),
-            dport: be16(ports, 2),
-            ip_len,
-            protocol: header[9],
-            tcp_flags,
-        })
+        plain.tcp_flags = flags(header[9], bytes, u32::L4, l4_len)?;
+        (plain.protocol, plain.ip_len) = (header[9], ip_len);
+        plain.src = u32::from_be_bytes([header[12], header[13], header[14], header[15]]);
+        plain.dst = u32::from_be_bytes([header[16], header[17], header[18], header[19]]);
+        (plain.sport, plain.dport) = (be16(l4_ports, 0), be16(l4_ports, 2));
+        Some(())
     }
 
-    #[inline]
-    fn lower_ttl(bytes: &mut [u8]) {
-        /// Up to and with the checksum.
-        const HEAD: usize = L3 + 12;
-        let Some(head) = bytes.first_chunk_mut::<HEAD>() else { return };
+    #[inline(always)]
+    fn lower_ttl(head: &mut Head) {
         head[L3 + 8] -= 1;
         let checksum = Delta::TTL_DECREMENT.apply(be16(head, L3 + 10));
         [head[L3 + 10], head[L3 + 11]] = checksum.to_be_bytes();
     }
 
     #[inline]
+    fn route(routes: &Routes, address: u32) -> Hop {
+        routes.lookup_v4(address)
+    }
+
+    #[inline(always)]
     fn readdress(bytes: &mut [u8], end: End, address: u32, l4_port: u16, delta: Delta) {
         const HEAD: usize = u32::L4 + 4;
         let Some(head) = bytes.first_chunk_mut::<HEAD>() else { return };
         head[L3 + 8] -= 1;
-        let checksum = Delta::TTL_DECREMENT.and(delta).apply(be16(head, L3 + 10));
+        let checksum = delta.apply(Delta::TTL_DECREMENT.apply(be16(head, L3 + 10)));
         [head[L3 + 10], head[L3 + 11]] = checksum.to_be_bytes();
         let (address_at, port_at) = match end {
             End::Source => (L3 + 12, u32::L4),
@@ -202,40 +240,45 @@ impl Read for u32 {
 impl Read for u128 {
     const L4: usize = L3 + IPV6_LEN;
 
-    #[inline]
-    fn read(bytes: &[u8], mac: &MacAddr) -> Option<Plain<u128>> {
+    #[inline(always)]
+    fn read(plain: &mut Plain<u128>, bytes: &[u8], gate: &Gate) -> Option<()> {
         const HEAD: usize = u128::L4 + UDP_LEN;
         const ETHERTYPE: u16 = 0x86dd;
         let head: &[u8; HEAD] = bytes.first_chunk()?;
         let (ethernet, rest) = head.split_first_chunk::<L3>()?;
-        let (header, ports) = rest.split_first_chunk::<IPV6_LEN>()?;
+        let (header, l4_ports) = rest.split_first_chunk::<IPV6_LEN>()?;
+        let is_ipv6 = be16(ethernet, 12) == ETHERTYPE && header[0] >> 4 == 6;
+        if !gate.lets_pass(ethernet.first_chunk()?) || !is_ipv6 {
+            return None;
+        }
         let l4_len = usize::from(be16(header, 4));
         let ip_len = IPV6_LEN + l4_len;
         let whole = ip_len <= usize::from(u16::MAX) && bytes.len() >= L3 + ip_len;
-        if !is_for(ethernet, mac, ETHERTYPE) || header[0] >> 4 != 6 || !whole || header[7] <= 1 {
+        let expendable_hop_limit = header[7] > 1;
+        if !whole || !expendable_hop_limit {
             return None;
         }
+        plain.tcp_flags = flags(header[6], bytes, u128::L4, l4_len)?;
+        (plain.protocol, plain.ip_len) = (header[6], ip_len as u16);
         let (_, addresses) = header.split_first_chunk::<8>()?;
         let (src, dst) = addresses.split_first_chunk::<16>()?;
-        Some(Plain {
-            src: u128::from_be_bytes(*src),
-            dst: u128::from_be_bytes(*dst.first_chunk()?),
-            sport: be16(ports, 0),
-            dport: be16(ports, 2),
-            ip_len: ip_len as u16,
-            protocol: header[6],
-            tcp_flags: flags(header[6], bytes, u128::L4, l4_len)?,
-        })
+        plain.src = u128::from_be_bytes(*src);
+        plain.dst = u128::from_be_bytes(*dst.first_chunk()?);
+        (plain.sport, plain.dport) = (be16(l4_ports, 0), be16(l4_ports, 2));
+        Some(())
+    }
+
+    #[inline(always)]
+    fn lower_ttl(head: &mut Head) {
+        head[L3 + 7] -= 1;
     }
 
     #[inline]
-    fn lower_ttl(bytes: &mut [u8]) {
-        if let Some(limit) = bytes.get_mut(L3 + 7) {
-            *limit -= 1;
-        }
+    fn route(routes: &Routes, address: u128) -> Hop {
+        routes.lookup_v6(address)
     }
 
-    #[inline]
+    #[inline(always)]
     fn readdress(bytes: &mut [u8], end: End, address: u128, l4_port: u16, _: Delta) {
         const HEAD: usize = u128::L4 + 4;
         let Some(head) = bytes.first_chunk_mut::<HEAD>() else { return };
@@ -251,16 +294,5 @@ impl Read for u128 {
     #[inline]
     fn ipip_ends(_: &Server) -> Option<(u32, u32)> {
         None
-    }
-}
-
-/// The family of a frame as its Ethernet type says, if it is one of ours.
-#[inline]
-#[must_use]
-pub fn family(bytes: &[u8]) -> Option<Family> {
-    match bytes.get(12..14)? {
-        [0x08, 0x00] => Some(Family::V4),
-        [0x86, 0xdd] => Some(Family::V6),
-        _ => None,
     }
 }

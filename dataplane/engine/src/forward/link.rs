@@ -1,11 +1,12 @@
 //! The last step of every method: TTL, size, link-layer addresses.
 
 use crate::counters::Counter;
+use crate::fast::Head;
 use crate::packet::Packet;
 use crate::tables::{Family, Hop, NextHop};
 use crate::verdict::{NeighbourOf, Verdict};
-use shunt_wire::Frame;
 use shunt_wire::checksum::Delta;
+use shunt_wire::{Frame, MacAddr};
 
 /// Where a family keeps its TTL or hop limit.
 const fn ttl_place(family: Family) -> usize {
@@ -45,11 +46,27 @@ pub fn dont_fragment<F: Frame>(packet: &Packet, frame: &F) -> bool {
 /// Writes the link-layer addresses; a VLAN tag stays as it is.
 #[inline]
 pub fn address<F: Frame>(next: &NextHop, frame: &mut F) -> Verdict {
-    if let Some(head) = frame.bytes_mut().first_chunk_mut::<12>() {
-        head[..6].copy_from_slice(&next.dst_mac.0);
-        head[6..].copy_from_slice(&next.src_mac.0);
+    if let Some(head) = frame.bytes_mut().first_chunk_mut() {
+        write_macs(next, head);
     }
     Verdict::Transmit(next.nic_port)
+}
+
+/// The same for a plain frame.
+#[inline]
+pub fn address_head(next: &NextHop, head: &mut Head) -> Verdict {
+    if let Some(macs) = head.first_chunk_mut() {
+        write_macs(next, macs);
+    }
+    Verdict::Transmit(next.nic_port)
+}
+
+/// Writes both link-layer addresses, in two stores.
+#[inline]
+fn write_macs(next: &NextHop, head: &mut [u8; 12]) {
+    let (MacAddr([a, b, c, d, e, f]), MacAddr([g, h, src_tail @ ..])) = (next.dst_mac, next.src_mac);
+    head[..8].copy_from_slice(&[a, b, c, d, e, f, g, h]);
+    head[8..].copy_from_slice(&src_tail);
 }
 
 /// Sends a finished packet on its way, which leads to `to`.

@@ -44,7 +44,7 @@ pub struct Rewrite<A> {
 
 impl<A: Address> Rewrite<A> {
     /// Client to server.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn request(conn: &Conn<A>) -> Rewrite<A> {
         Rewrite {
@@ -58,7 +58,7 @@ impl<A: Address> Rewrite<A> {
     }
 
     /// Server to client: the differences with the other sign.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn reply(conn: &Conn<A>) -> Rewrite<A> {
         Rewrite {
@@ -72,24 +72,34 @@ impl<A: Address> Rewrite<A> {
     }
 
     /// Rewrites a plain packet and lowers its TTL: the same as [`Rewrite::apply`] after that, in fewer steps.
-    #[inline]
+    #[inline(always)]
     pub fn apply_plain<F: Frame>(&self, plain: &Plain<A>, frame: &mut F)
     where
         A: Read,
     {
         let bytes = frame.bytes_mut();
         A::readdress(bytes, self.end, self.address, self.l4_port, self.address_delta);
-        if plain.protocol == protocol::TCP {
-            if let Some(head) = bytes.get_mut(A::L4..).and_then(|rest| rest.first_chunk_mut::<18>()) {
-                adjust_at(head, 16, self.l4_delta);
-            }
-        } else if let Some(head) = bytes.get_mut(A::L4..).and_then(|rest| rest.first_chunk_mut::<8>())
-            && head[6..] != [0; 2]
-        {
-            adjust_udp(head, 6, self.l4_delta);
+        let is_tcp = plain.protocol == protocol::TCP;
+        let place = A::L4 + if is_tcp { 16 } else { 6 };
+        let Some(field) = bytes.get_mut(place..).and_then(|rest| rest.first_chunk_mut::<2>()) else { return };
+        let old = u16::from_be_bytes(*field);
+        if is_tcp {
+            *field = self.l4_delta.apply(old).to_be_bytes();
+        } else if old != 0 {
+            *field = adjusted_udp(old, self.l4_delta).to_be_bytes();
         } else {
-            self.udp_checksum(&plain.packet(frame.nic_port()), frame.bytes_mut());
+            self.sum_plain(plain, frame);
         }
+    }
+
+    /// A datagram without a checksum gets one.
+    #[cold]
+    #[inline(never)]
+    fn sum_plain<F: Frame>(&self, plain: &Plain<A>, frame: &mut F)
+    where
+        A: Read,
+    {
+        self.udp_checksum(&plain.packet(frame.nic_port()), frame.bytes_mut());
     }
 
     /// Rewrites a classified packet.
@@ -135,8 +145,10 @@ impl<A: Address> Rewrite<A> {
     #[inline]
     fn udp_checksum(&self, packet: &Packet, bytes: &mut [u8]) {
         let place = usize::from(packet.l4) + 6;
-        if bytes[place..place + 2] != [0; 2] {
-            return adjust_udp(bytes, place, self.l4_delta);
+        let old = u16::from_be_bytes([bytes[place], bytes[place + 1]]);
+        if old != 0 {
+            let new = adjusted_udp(old, self.l4_delta);
+            return bytes[place..place + 2].copy_from_slice(&new.to_be_bytes());
         }
         let new = match l4_checksum(bytes, packet, packet.protocol) {
             0 => 0xffff,
@@ -146,13 +158,13 @@ impl<A: Address> Rewrite<A> {
     }
 }
 
-/// Applies a difference to the checksum field of UDP, which is not 0: a computed 0 is sent as 0xffff (RFC 768).
+/// A checksum of UDP, not 0, after a difference: a computed 0 is sent as 0xffff (RFC 768).
 #[inline]
-fn adjust_udp(bytes: &mut [u8], place: usize, delta: Delta) {
-    let old = u16::from_be_bytes([bytes[place], bytes[place + 1]]);
-    let new = delta.apply(old);
-    let new = if new == 0 { 0xffff } else { new };
-    bytes[place..place + 2].copy_from_slice(&new.to_be_bytes());
+fn adjusted_udp(old: u16, delta: Delta) -> u16 {
+    match delta.apply(old) {
+        0 => 0xffff,
+        new => new,
+    }
 }
 
 /// Applies a difference to a checksum field.

@@ -14,12 +14,14 @@ const GUE_LEN: usize = 12;
 const OUTER_MAX: usize = IPV6_LEN + GUE_LEN;
 
 /// Bytes that encapsulation for this server adds.
+#[inline(always)]
 #[must_use]
 pub fn overhead(server: &Server) -> u16 {
     let outer = if server.daddr.is_ipv4() { IPV4_LEN } else { IPV6_LEN };
     (outer + shim_len(server)) as u16
 }
 
+#[inline(always)]
 fn shim_len(server: &Server) -> usize {
     match server.tunnel {
         TunnelKind::Ipip => 0,
@@ -44,6 +46,7 @@ struct Inner {
 ///
 /// # Errors
 /// The counter of the drop: no headroom, or no source address to send from.
+#[inline(never)]
 pub fn encapsulate<F: Frame>(
     packet: &Packet,
     server: &Server,
@@ -94,7 +97,7 @@ pub fn encapsulate<F: Frame>(
 ///
 /// # Errors
 /// The counter of the drop: no headroom.
-#[inline]
+#[inline(always)]
 pub fn ipip<F: Frame>(
     source: u32,
     daddr: u32,
@@ -152,7 +155,7 @@ fn outer_traffic_class(inner: u8) -> u8 {
 
 /// Writes an outer IPv4 header, complete. Made of words, so that its checksum costs a few additions, and written as two
 /// halves and a rest, so that nothing waits for small stores to become a large load.
-#[inline]
+#[inline(always)]
 fn outer_v4(
     inner: &Inner,
     total: usize,

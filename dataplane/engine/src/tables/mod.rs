@@ -4,6 +4,7 @@
 //! only what it touches) and publishes a clone. Nothing here knows of `ipvsadm`; control decides what may be added.
 
 mod addresses;
+mod blocks;
 mod chunks;
 mod mark_index;
 mod marks;

@@ -3,6 +3,7 @@
 //! Replies of NAT leave towards clients, and clients are anywhere. The table mirrors the kernel's routes with its
 //! neighbours folded in as host routes, so one lookup yields the link-layer address.
 
+use super::blocks::Blocks;
 use super::server::Hop;
 use hashbrown::HashMap;
 use std::net::IpAddr;
@@ -49,6 +50,7 @@ impl<A: Prefix> Lengths<A> {
         self.maps[place].1.insert(address.masked(len), hop);
     }
 
+    #[inline(never)]
     fn lookup(&self, address: A) -> Hop {
         self.maps
             .iter()
@@ -60,6 +62,7 @@ impl<A: Prefix> Lengths<A> {
 /// Routes of both families.
 #[derive(Clone, Debug, Default)]
 pub struct Routes {
+    blocks: Blocks,
     v4: Lengths<u32>,
     v6: Lengths<u128>,
 }
@@ -68,7 +71,10 @@ impl Routes {
     /// Adds or replaces the route to `address/len`. A length beyond the family's is taken as its longest.
     pub fn insert(&mut self, address: IpAddr, len: u8, hop: Hop) {
         match address {
-            IpAddr::V4(address) => self.v4.insert(address.to_bits(), len.min(32), hop),
+            IpAddr::V4(address) => {
+                self.blocks.insert(address.to_bits(), len.min(32), hop);
+                self.v4.insert(address.to_bits(), len.min(32), hop);
+            }
             IpAddr::V6(address) => self.v6.insert(address.to_bits(), len.min(128), hop),
         }
     }
@@ -77,15 +83,19 @@ impl Routes {
     #[must_use]
     pub fn lookup(&self, address: IpAddr) -> Hop {
         match address {
-            IpAddr::V4(address) => self.v4.lookup(address.to_bits()),
-            IpAddr::V6(address) => self.v6.lookup(address.to_bits()),
+            IpAddr::V4(address) => self.lookup_v4(address.to_bits()),
+            IpAddr::V6(address) => self.lookup_v6(address.to_bits()),
         }
     }
 
     /// The way to an IPv4 address in host order.
+    #[inline]
     #[must_use]
     pub fn lookup_v4(&self, address: u32) -> Hop {
-        self.v4.lookup(address)
+        match self.blocks.way_to(address) {
+            Some(hop) => *hop,
+            None => self.v4.lookup(address),
+        }
     }
 
     /// The way to an IPv6 address in host order.
@@ -112,5 +122,29 @@ mod tests {
         let v6: IpAddr = "2001:db8::1".parse().unwrap();
         routes.insert("2001:db8::".parse().unwrap(), 32, Hop::Local);
         assert_eq!(routes.lookup(v6), Hop::Local);
+    }
+
+    /// Routes come in any order, and one for the same prefix replaces another: the blocks answer as the maps do.
+    #[test]
+    fn blocks_answer_as_the_maps_do() {
+        const HOPS: [Hop; 3] = [Hop::Local, Hop::Unresolved, Hop::Unreachable];
+        bolero::check!().with_type::<Vec<(u32, u8, u8)>>().for_each(|inserted| {
+            let mut routes = Routes::default();
+            let mut addresses = vec![0, u32::MAX];
+            for &(address, len, hop) in inserted {
+                let len = len % 33;
+                routes.insert(std::net::Ipv4Addr::from_bits(address).into(), len, HOPS[usize::from(hop) % 3]);
+                let hosts = u32::MAX.checked_shr(len.into()).unwrap_or(0);
+                let (first, last) = (address & !hosts, address | hosts);
+                addresses.extend([address, first, last, first.wrapping_sub(1), last.wrapping_add(1)]);
+            }
+            for address in addresses {
+                assert_eq!(
+                    routes.lookup_v4(address),
+                    routes.v4.lookup(address),
+                    "{address:#x} of {inserted:?}"
+                );
+            }
+        });
     }
 }

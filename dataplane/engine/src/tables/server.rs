@@ -54,17 +54,18 @@ pub enum TunnelChecksum {
     Remote,
 }
 
-/// The link-layer way to a neighbour. 16 bytes.
+/// The link-layer way to a neighbour. 16 bytes, of which the first 12 are those that a frame begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub struct NextHop {
-    /// NIC port to leave by.
-    pub nic_port: NicPortId,
-    /// Path MTU in bytes of IP packet.
-    pub mtu: u16,
     /// Destination address of the frame.
     pub dst_mac: MacAddr,
     /// Source address of the frame: the NIC port's own.
     pub src_mac: MacAddr,
+    /// Path MTU in bytes of IP packet.
+    pub mtu: u16,
+    /// NIC port to leave by.
+    pub nic_port: NicPortId,
 }
 
 /// Where packets for an address go.
