@@ -163,6 +163,9 @@ impl Pass<'_> {
         self.exits.keep_contiguous(burst);
         let mut verdicts = [Verdict::Drop(Counter::Malformed); BURST];
         self.engine.process_burst(self.tables, self.now, origin, burst, &mut verdicts);
+        if burst.is_full() && self.exits.transmit_whole(burst, &verdicts) {
+            return;
+        }
         for (frame, verdict) in burst.drain().zip(verdicts) {
             match verdict {
                 Verdict::Transmit(nic_port) => self.exits.transmit(frame, nic_port),
@@ -221,6 +224,21 @@ impl Exits {
             },
             Verdict::Gathered => self.counters.add(Counter::Gathered, 1),
             Verdict::Drop(counter) => self.counters.add(counter, 1),
+        }
+    }
+
+    /// Sends a full burst as it is, if all of it leaves by one NIC port for which nothing has been gathered. Returns whether
+    /// it was so.
+    #[inline]
+    fn transmit_whole(&mut self, burst: &mut Burst<BURST>, verdicts: &[Verdict; BURST]) -> bool {
+        let Verdict::Transmit(nic_port) = verdicts[0] else { return false };
+        let all_leave = verdicts.iter().all(|&verdict| verdict == Verdict::Transmit(nic_port));
+        match self.tx.get_mut(usize::from(nic_port.0)) {
+            Some(TxExit::Queue(queue, gathered)) if all_leave && gathered.is_empty() => {
+                flush(queue, burst, &self.counters);
+                true
+            }
+            _ => false,
         }
     }
 
