@@ -18,6 +18,8 @@ pub struct FakeDataplane {
     pub boards: Boards,
     pub published: Mutex<Vec<Tables>>,
     pub entries: Mutex<Vec<ConnectionInfo>>,
+    /// What workers have to tell a master.
+    pub announced: Mutex<Vec<ConnectionInfo>>,
 }
 
 impl FakeDataplane {
@@ -26,6 +28,7 @@ impl FakeDataplane {
             boards: Boards::new(workers, servers_max),
             published: Mutex::default(),
             entries: Mutex::default(),
+            announced: Mutex::default(),
         })
     }
 }
@@ -50,7 +53,9 @@ impl Dataplane for FakeDataplane {
         entries.extend(connections);
         Tally { created: (entries.len() - before) as u32, ..Tally::default() }
     }
-    fn announcements(&self, _: &SyncRules, _: &mut dyn FnMut(ConnectionInfo)) {}
+    fn announcements(&self, _: &SyncRules, each: &mut dyn FnMut(ConnectionInfo)) {
+        self.announced.lock().unwrap().drain(..).for_each(each);
+    }
 }
 
 /// The interfaces of the recordings, and daemons that do nothing.
