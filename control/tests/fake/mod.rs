@@ -11,6 +11,7 @@ use shunt_engine::counters::WorkerCounters;
 use shunt_engine::tables::{Family, ServerId, SyncRules, Tables};
 use shunt_engine::{ConnectionInfo, InstallFrom, Tally};
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
 /// Workers that see every publication at once.
@@ -44,8 +45,8 @@ impl Dataplane for FakeDataplane {
     fn worker_counters(&self) -> Vec<WorkerCounters> {
         Vec::new()
     }
-    fn connections(&self, each: &mut dyn FnMut(&ConnectionInfo)) {
-        self.entries.lock().unwrap().iter().for_each(each);
+    fn connections(&self, each: &mut dyn FnMut(&ConnectionInfo) -> ControlFlow<()>) {
+        let _ = self.entries.lock().unwrap().iter().try_for_each(each);
     }
     fn install(&self, connections: &mut dyn Iterator<Item = ConnectionInfo>, _: InstallFrom) -> Tally {
         let mut entries = self.entries.lock().unwrap();
