@@ -117,8 +117,8 @@ impl Runtime {
         let saver = start_saver(config, &director).map_err(StartError::Thread)?;
         let ticker = Ticker::start(director.clone()).map_err(StartError::Thread)?;
         let commands = DirectorCommands::new(director.clone(), Box::new(SystemNames::new()), version);
-        let group = config.control.group.as_deref();
-        let server = Server::start(socket, group, Patience::default(), Arc::new(commands))?;
+        let (group, mode) = (config.control.group.as_deref(), config.control.mode);
+        let server = Server::start(socket, group, mode, Patience::default(), Arc::new(commands))?;
         Ok(Runtime {
             server: Some(server),
             saver,

@@ -135,6 +135,10 @@ impl Config {
         ensure(socket.as_os_str().len() <= SOCKET_PATH_LEN_MAX, "control.socket", || {
             format!("longer than {SOCKET_PATH_LEN_MAX} bytes, which is all that a Unix socket takes")
         })?;
+        let mode = self.control.mode;
+        ensure(mode & !0o777 == 0 && mode & 0o600 == 0o600, "control.mode", || {
+            format!("0o{mode:o} is no mode of a socket: write it in octal, such as 0o660 or 0o666")
+        })?;
         ensure(self.control.group.as_deref() != Some(""), "control.group", || {
             "empty: name a group, or leave the key out for root alone".to_owned()
         })

@@ -69,6 +69,7 @@ fn the_reference_shows_the_defaults() {
     assert_eq!(reference.log, minimal.log);
     assert_eq!(reference.workers.idle, minimal.workers.idle);
     assert_eq!(reference.control.socket, minimal.control.socket);
+    assert_eq!(reference.control.mode, minimal.control.mode);
     assert_eq!(reference.nic_port[0].mtu, minimal.nic_port[0].mtu);
     assert_eq!(reference.nic_port[0].rx_descriptors, minimal.nic_port[0].rx_descriptors);
 }
@@ -124,6 +125,8 @@ fn values_that_make_no_sense_are_refused() {
         ("[eal]\nextra_args = [\"-l\", \"1\"]", "f.toml:8: eal.extra_args[1]: `-l' contradicts"),
         ("[control]\nmain_core = 1", "f.toml:2: workers.cores[1]: core 1 is control.main_core"),
         ("[control]\nsocket = \"a.sock\"", "f.toml:8: control.socket: `a.sock' is no absolute path"),
+        ("[control]\nmode = 660", "f.toml:8: control.mode: 0o1224 is no mode of a socket: write it in octal"),
+        ("[control]\nmode = 0o066", "f.toml:8: control.mode: 0o66 is no mode"),
         ("[connections]\nmax_ipv4 = 0\nmax_ipv6 = 0", "f.toml:7: connections: no room for any connection"),
         ("[limits]\nservices = 0", "f.toml:8: limits.services: 0 is out of range"),
         ("[ipvs]\ndrop_entry = 4", "f.toml:8: ipvs.drop_entry: 4 is out of range: write 0 to 3"),
