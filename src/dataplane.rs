@@ -10,6 +10,7 @@ use shunt_engine::tables::{SyncRules, Tables};
 use shunt_engine::{ConnectionInfo, InstallFrom, Tally};
 use shunt_worker::{NicPortSpec, Workers, WorkersConfig};
 use std::fmt::Write;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 /// How long a command waits for its change to be in force. A worker needs microseconds; a second means that it is stuck
@@ -105,7 +106,7 @@ impl Dataplane for WorkersDataplane {
         self.0.worker_counters().to_vec()
     }
 
-    fn connections(&self, each: &mut dyn FnMut(&ConnectionInfo)) {
+    fn connections(&self, each: &mut dyn FnMut(&ConnectionInfo) -> ControlFlow<()>) {
         self.0.connections(each);
     }
 

@@ -4,6 +4,7 @@ use shunt_engine::board::Boards;
 use shunt_engine::counters::WorkerCounters;
 use shunt_engine::tables::{SyncRules, Tables};
 use shunt_engine::{ConnectionInfo, InstallFrom, Tally};
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 /// The workers did not all observe a snapshot in time.
@@ -31,8 +32,9 @@ pub trait Dataplane: Send + Sync {
     fn boards(&self) -> &Boards;
     /// Counters of each worker.
     fn worker_counters(&self) -> Vec<WorkerCounters>;
-    /// Calls `each` for every connection of every worker, in no particular order, without stalling a worker.
-    fn connections(&self, each: &mut dyn FnMut(&ConnectionInfo));
+    /// Calls `each` for every connection of every worker, in no particular order, without stalling a worker, until it
+    /// breaks off.
+    fn connections(&self, each: &mut dyn FnMut(&ConnectionInfo) -> ControlFlow<()>);
     /// Makes the workers take over connections and templates that a peer or a state file tells of, each at the worker
     /// that owns its packets, and returns once they have. Templates must come before the connections that they control.
     fn install(&self, connections: &mut dyn Iterator<Item = ConnectionInfo>, from: InstallFrom) -> Tally;
@@ -88,8 +90,8 @@ pub(crate) mod tests {
             self.counters.clone()
         }
 
-        fn connections(&self, each: &mut dyn FnMut(&ConnectionInfo)) {
-            self.connections.lock().unwrap().iter().for_each(each);
+        fn connections(&self, each: &mut dyn FnMut(&ConnectionInfo) -> ControlFlow<()>) {
+            let _ = self.connections.lock().unwrap().iter().try_for_each(each);
         }
 
         fn install(&self, connections: &mut dyn Iterator<Item = ConnectionInfo>, _: InstallFrom) -> Tally {

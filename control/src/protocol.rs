@@ -17,8 +17,9 @@
 //! end 0                         exit status; the next request may follow
 //! ```
 //!
-//! Standard input is the following lines, up to a line with a single dot or the end of input. A line that begins with a
-//! dot gets another one in front (as in SMTP, RFC 5321 §4.5.2). A client may send it without waiting for `in`.
+//! Standard input is the following lines, up to a line with a single dot; without one it is not complete, which is an
+//! error of the command that reads it. A line that begins with a dot gets another one in front (as in SMTP, RFC 5321
+//! §4.5.2). A client may send it without waiting for `in`.
 
 use std::borrow::Cow;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};

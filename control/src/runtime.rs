@@ -3,13 +3,13 @@
 use crate::commands::DirectorCommands;
 use crate::config::{Config, Ipvs, SyncDaemon};
 use crate::dataplane::Dataplane;
-use crate::director::{Director, Limits, MarkError, SettingError, StaticResolver};
+use crate::director::{Director, Limits, MarkError, SettingError, StaticResolver, without_effect};
 use crate::ipvsadm::SystemNames;
 use crate::log::Log;
 use crate::mirror::{Mirror, MirrorPort, NeighbourRequests, StaticWays};
 use crate::server::{Patience, Server, SocketError, SocketLock};
 use crate::state::{self, Configured, Saver};
-use crate::sync::{KernelHost, Role};
+use crate::sync::KernelHost;
 use shunt_engine::Tick;
 use shunt_engine::tables::NicPortInfo;
 use std::io;
@@ -33,16 +33,6 @@ pub enum StartError {
     /// The kernel does not tell its routes.
     #[error("cannot mirror the kernel's routes and neighbours: {0}; it needs CAP_NET_ADMIN")]
     Mirror(io::Error),
-    /// A daemon of `[[sync_daemon]]`.
-    #[error("[[sync_daemon]] {role:?} on {interface}: {why}")]
-    SyncDaemon {
-        /// What it does.
-        role: Role,
-        /// Its interface.
-        interface: String,
-        /// Why it does not start.
-        why: String,
-    },
     /// The control socket.
     #[error(transparent)]
     Socket(#[from] SocketError),
@@ -106,19 +96,19 @@ impl Runtime {
         lock(&director).set_nic_port_names(names);
         lock(&director).set_marks(config.mark.clone()).map_err(|(_, error)| error)?;
         let dataplane = lock(&director).dataplane().clone();
-        if let Some(file) = &config.state.file {
-            state::restore(file, &director, &*dataplane);
-        }
+        let daemons =
+            config.state.file.as_ref().and_then(|file| state::restore(file, &director, &*dataplane));
+        let daemons = daemons.unwrap_or_else(|| config.sync_daemon.clone());
         // The mirror publishes ways to everyone; only then may packets come.
         let mirror = Mirror::start(nic_ports, StaticWays::of(config), director.clone(), requests);
         let mirror = mirror.map_err(StartError::Mirror)?;
-        start_daemons(&mut lock(&director), &config.sync_daemon)?;
+        start_daemons(&mut lock(&director), &daemons);
         dataplane.open();
         let saver = start_saver(config, &director).map_err(StartError::Thread)?;
         let ticker = Ticker::start(director.clone()).map_err(StartError::Thread)?;
         let commands = DirectorCommands::new(director.clone(), Box::new(SystemNames::new()), version);
-        let group = config.control.group.as_deref();
-        let server = Server::start(socket, group, Patience::default(), Arc::new(commands))?;
+        let (group, mode) = (config.control.group.as_deref(), config.control.mode);
+        let server = Server::start(socket, group, mode, Patience::default(), Arc::new(commands))?;
         Ok(Runtime {
             server: Some(server),
             saver,
@@ -138,26 +128,29 @@ impl Runtime {
             tracing::warn!("{key} has changed: restart shuntd to put it in force");
         }
         let mut director = lock(&self.director);
-        let applied =
-            apply_ipvs(&mut director, &new.ipvs, &self.config.ipvs).map_err(|error| error.to_string());
-        // Rules that operators added stay, unless the file's changed.
-        let applied = applied.and_then(|()| match new.mark == self.config.mark {
-            true => Ok(()),
-            false => director.set_marks(new.mark.clone()).map_err(|(_, error)| error.to_string()),
-        });
-        let applied = applied.and_then(|()| director.publish().map_err(|lagging| lagging.to_string()));
-        drop(director);
-        if let Err(error) = applied {
-            tracing::error!("configuration not in force as a whole: {error}");
+        // What was read was checked by the tables that these ask, so neither refuses. If one did, its section would be
+        // tried again by the next reload.
+        match apply_ipvs(&mut director, &new.ipvs, &self.config.ipvs) {
+            Ok(()) => self.config.ipvs = new.ipvs.clone(),
+            Err(error) => tracing::error!("[ipvs] is not in force as a whole: {error}"),
         }
+        // Rules that operators added stay, unless the file's changed.
+        if new.mark != self.config.mark {
+            match director.set_marks(new.mark.clone()) {
+                Ok(()) => self.config.mark = new.mark.clone(),
+                Err((_, error)) => tracing::error!("[[mark]] is not in force: {error}"),
+            }
+        }
+        if let Err(lagging) = director.publish() {
+            tracing::warn!(%lagging, "a re-read configuration is in force late");
+        }
+        drop(director);
         self.mirror.reload(StaticWays::of(&new));
         self.log.set_level(new.log.level);
         tracing::info!("configuration read again; changed and in force: {}", listed(&diff.live));
         // Keys that wait stay as they are in force, so that the next reload names them again.
-        self.config.ipvs = new.ipvs;
         self.config.next_hop = new.next_hop;
         self.config.local_address = new.local_address;
-        self.config.mark = new.mark;
         self.config.log = new.log;
         if let Some(saver) = &self.saver {
             saver.configure(configured(&self.config));
@@ -172,7 +165,7 @@ impl Runtime {
 }
 
 fn configured(config: &Config) -> Configured {
-    Configured { ipvs: config.ipvs.clone(), marks: config.mark.clone() }
+    Configured { ipvs: config.ipvs.clone(), marks: config.mark.clone(), daemons: config.sync_daemon.clone() }
 }
 
 fn start_saver(config: &Config, director: &Arc<Mutex<Director>>) -> io::Result<Option<Saver>> {
@@ -197,26 +190,28 @@ fn apply_ipvs(director: &mut Director, new: &Ipvs, old: &Ipvs) -> Result<(), Set
     for ((name, value), (_, old)) in new.sysctls().into_iter().zip(old.sysctls()) {
         if value != old {
             director.set_sysctl(name, &value)?;
+            if let Some(why) = without_effect(name) {
+                tracing::warn!("ipvs.{name} has no effect: {why}");
+            }
         }
     }
     Ok(())
 }
 
-/// Starts the daemons of the configuration. The kernel's interfaces, twins among them, are there by now.
-fn start_daemons(director: &mut Director, daemons: &[SyncDaemon]) -> Result<(), StartError> {
+/// Starts the daemons. The twins are there by now; other interfaces may come later, and service does not wait for them.
+fn start_daemons(director: &mut Director, daemons: &[SyncDaemon]) {
     director.set_daemon_host(Arc::new(KernelHost));
     for daemon in daemons {
-        let started = director.start_daemon(daemon.role, &daemon.options());
-        started.map_err(|refusal| StartError::SyncDaemon {
-            role: daemon.role,
-            interface: daemon.interface.clone(),
-            why: refusal.explained(),
-        })?;
+        if let Err(refusal) = director.want_daemon(daemon.role, &daemon.options()) {
+            let (role, interface, why) = (daemon.role.name(), &daemon.interface, refusal.explained());
+            tracing::error!(
+                "the synchronisation daemon {role} on {interface} waits: {why}; it is tried again every 2 s"
+            );
+        }
     }
     if let Err(lagging) = director.publish() {
         tracing::warn!(%lagging, "synchronisation begins late");
     }
-    Ok(())
 }
 
 /// The thread that moves statistics and frees deleted servers. Ends when it is dropped.

@@ -7,10 +7,13 @@ use shunt_control::commands::DirectorCommands;
 use shunt_control::director::{Director, Limits, StaticResolver};
 use shunt_control::server::{Patience, Server, SocketLock};
 use std::io::Write;
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 const TOOL: &str = env!("CARGO_BIN_EXE_shuntadm");
 
@@ -29,7 +32,7 @@ impl Rig {
         let director = Arc::new(Mutex::new(director));
         let commands = DirectorCommands::new(director, Box::new(FakeNames::default()), "1".to_owned());
         let lock = SocketLock::acquire(&rig.socket()).unwrap();
-        rig.server = Some(Server::start(lock, None, Patience::default(), Arc::new(commands)).unwrap());
+        rig.server = Some(Server::start(lock, None, 0o600, Patience::default(), Arc::new(commands)).unwrap());
         rig
     }
 
@@ -117,6 +120,41 @@ fn restore_streams_its_input() {
     assert_ne!(output.status.code(), Some(0));
     assert!(!output.stderr.is_empty());
     assert_eq!(rig.run("-L -n").0, 0);
+}
+
+#[test]
+fn a_restore_that_breaks_off_is_told_and_an_atomic_one_changes_nothing() {
+    let rig = Rig::new();
+    assert_eq!(rig.run("-A -t 192.0.2.1:80").0, 0);
+    let before = rig.run("-S -n").1;
+    // The whole line would be one of -w 100.
+    let sent = b"-C\n-A -t 192.0.2.2:80 -s rr\n-a -t 192.0.2.2:80 -r 10.0.0.1 -m -w 10";
+    let broken_off = |line: &str| {
+        let mut stream = UnixStream::connect(rig.socket()).unwrap();
+        stream.write_all(format!("{line}\n").as_bytes()).unwrap();
+        stream.write_all(sent).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        std::io::read_to_string(stream).unwrap()
+    };
+    let answer = broken_off("-R --atomic");
+    assert!(answer.contains("without the dot that ends it; nothing was changed\nend 2\n"), "{answer}");
+    assert_eq!(rig.run("-S -n").1, before);
+    let answer = broken_off("-R");
+    assert!(answer.contains("without the dot that ends it\nend 2\n"), "{answer}");
+    assert_eq!(rig.run("-S -n").1, "-A -t 192.0.2.2:80 -s rr\n");
+
+    // The tool is killed while it waits for more.
+    let before = rig.run("-S -n").1;
+    let mut child = rig.command("-R --atomic").stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    child.stdin.as_mut().unwrap().write_all(b"-C\n").unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // Input that cannot be read.
+    let directory = std::fs::File::open("/").unwrap();
+    let output = rig.command("-R --atomic").stdin(directory).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert_eq!(rig.run("-S -n").1, before);
 }
 
 #[test]

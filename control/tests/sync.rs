@@ -1,11 +1,19 @@
 //! The wire format of synchronisation, against datagrams of a Linux kernel, against a decoder that shares no code with
 //! shunt's, and against whatever else may arrive.
 
+mod fake;
+
 use bolero::TypeGenerator;
-use shunt_control::sync::{Batches, Draft, Refused, SyncSettings, Version, decode};
+use fake::FakeDataplane;
+use shunt_control::sync::{
+    Batches, DaemonConfig, DaemonParts, Draft, LiveSettings, Master, Refused, Role, Sent, SyncCounters,
+    SyncSettings, Version, decode,
+};
 use shunt_engine::tables::{Family, ServerId};
 use shunt_engine::{ConnectionInfo, SequenceShift, Tick};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 const SYNC: u32 = 0x20;
 
@@ -306,12 +314,13 @@ fn datagrams_are_full_or_two_seconds_old() {
     let mut batches = Batches::new(1, 7, 8 + 3 * 36);
     let sent = |batches: &mut Batches, now: u64, room: usize| {
         let mut lens = Vec::new();
-        batches.flush(Tick(now), |_, datagram| {
-            let taken = lens.len() < room;
-            if taken {
-                lens.push(decode(datagram, 7).unwrap().connections.len());
+        batches.flush(Tick(now), |_, datagram, records| {
+            if lens.len() == room {
+                return Sent::Full;
             }
-            taken
+            lens.push(decode(datagram, 7).unwrap().connections.len());
+            assert_eq!(lens.last(), Some(&records));
+            Sent::Yes
         });
         lens
     };
@@ -332,6 +341,45 @@ fn datagrams_are_full_or_two_seconds_old() {
     v6.caddr = Ipv6Addr::LOCALHOST.into();
     assert!(!batches.add(&v6, Version::V0, 10, Tick(0)), "version 0 cannot say it");
     assert_eq!(sent(&mut batches, 9_000, 9), [0; 0]);
+}
+
+#[test]
+fn a_master_counts_what_it_sent_and_what_it_did_not() {
+    let dataplane = FakeDataplane::new(1, 1);
+    let counters = Arc::new(SyncCounters::default());
+    let config = DaemonConfig {
+        role: Role::Master,
+        interface: "eth0".to_owned(),
+        syncid: 7,
+        maxlen: 8 + 3 * 36,
+        group: Ipv4Addr::new(224, 0, 0, 81).into(),
+        l4_port: 8848,
+        ttl: 1,
+        sockets: 1,
+        sock_size: 0,
+    };
+    let settings = LiveSettings::default();
+    let parts = DaemonParts { config, dataplane: dataplane.clone(), settings, counters: counters.clone() };
+    let mut master = Master::new(parts);
+    let mut counted = |records: u16, answers: &[Sent]| {
+        let announced = (0..records).map(|cport| own(connection(Version::V1, cport)));
+        dataplane.announced.lock().unwrap().extend(announced);
+        master.gather(Tick(0));
+        let mut answers = answers.iter();
+        master.flush(Tick(0), |_, _| answers.next().copied().unwrap_or(Sent::Full));
+        [&counters.sync_sent_messages, &counters.sync_sent_records, &counters.sync_send_errors]
+            .map(|counter| counter.load(Relaxed))
+    };
+    // Three records fill a datagram, which leaves when the next one comes.
+    assert_eq!(counted(3, &[Sent::Yes]), [0, 0, 0]);
+    assert_eq!(counted(1, &[Sent::Full]), [0, 0, 0]);
+    assert_eq!(counted(0, &[Sent::Yes]), [1, 3, 0]);
+    assert_eq!(counted(6, &[Sent::Refused, Sent::Yes]), [2, 6, 1]);
+    // One that is full waits, and one that is not: the master ends.
+    assert_eq!(counted(3, &[]), [2, 6, 1]);
+    assert_eq!(counters.sync_discarded_messages.load(Relaxed), 0);
+    drop(master);
+    assert_eq!(counters.sync_discarded_messages.load(Relaxed), 2);
 }
 
 #[test]

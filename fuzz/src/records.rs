@@ -11,6 +11,7 @@ use shunt_engine::tables::Tables;
 use shunt_engine::{ConnectionInfo, InstallFrom, Tally, Tick};
 use shunt_replay::topology::Topology;
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Bound on services.
@@ -53,7 +54,7 @@ impl Dataplane for Shelf {
     fn worker_counters(&self) -> Vec<WorkerCounters> {
         Vec::new()
     }
-    fn connections(&self, _: &mut dyn FnMut(&ConnectionInfo)) {}
+    fn connections(&self, _: &mut dyn FnMut(&ConnectionInfo) -> ControlFlow<()>) {}
     fn announcements(&self, _: &SyncRules, _: &mut dyn FnMut(ConnectionInfo)) {}
     fn install(&self, _: &mut dyn Iterator<Item = ConnectionInfo>, _: InstallFrom) -> Tally {
         Tally::default()

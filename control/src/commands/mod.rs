@@ -5,6 +5,7 @@
 
 mod marks;
 mod settings;
+mod stats;
 mod sync;
 mod workers;
 
@@ -49,8 +50,9 @@ const SUB_COMMANDS: &[SubCommand] = &[
     },
     SubCommand {
         name: "mark",
-        arguments: "add MARK [KEY VALUE]... | del N | list",
-        help: "rules of firewall marks; keys: family source destination protocol sports dports nic_port",
+        arguments: "add MARK [KEY VALUE]... [before N] | del N | list | load",
+        help: "rules of firewall marks; keys: family source destination protocol sports dports nic_port; \
+               load replaces all by those of standard input",
         run: marks::run,
     },
     SubCommand {
@@ -59,7 +61,18 @@ const SUB_COMMANDS: &[SubCommand] = &[
         help: "what is in force on each NIC port, and what it has counted",
         run: DirectorCommands::ports,
     },
-    SubCommand { name: "set", arguments: "NAME VALUE", help: "change a setting", run: settings::set },
+    SubCommand {
+        name: "set",
+        arguments: "NAME VALUE... | NAME=VALUE",
+        help: "change a setting",
+        run: settings::set,
+    },
+    SubCommand {
+        name: "stats",
+        arguments: "[--json]",
+        help: "connections, packets and bytes of all services together, and their rates",
+        run: stats::show,
+    },
     SubCommand {
         name: "sync",
         arguments: "[--json]",

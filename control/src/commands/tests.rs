@@ -24,12 +24,16 @@ fn rig() -> Rig {
 impl Rig {
     /// Status, standard output, standard error.
     fn run_as(&self, line: &str, access: Access) -> (u8, String, String) {
+        self.feed_as(line, "", access)
+    }
+
+    fn feed_as(&self, line: &str, input: &str, access: Access) -> (u8, String, String) {
         let argv = crate::protocol::argv(line).unwrap();
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let status = self.commands.run(Request {
             argv: &argv,
             access,
-            stdin: &mut io::empty(),
+            stdin: &mut input.as_bytes(),
             stdout: &mut stdout,
             stderr: &mut stderr,
         });
@@ -53,7 +57,39 @@ fn settings_are_shown_and_changed() {
     let (status, _, stderr) = rig.run("set drop_entry 9");
     assert_eq!(status, 1);
     assert!(stderr.contains("from 0 to 3"), "{stderr}");
-    assert_eq!(rig.run("set drop_entry"), (2, String::new(), "usage: shuntadm set NAME VALUE\n".into()));
+    let usage = "usage: shuntadm set NAME VALUE... | NAME=VALUE\n";
+    for line in ["set", "set drop_entry", "set drop_entry=", "set =2"] {
+        assert_eq!(rig.run(line), (2, String::new(), usage.into()), "{line}");
+    }
+}
+
+#[test]
+fn settings_are_written_as_sysctl_has_them() {
+    let rig = rig();
+    for (line, name, value) in [
+        ("set sync_threshold 2 70", "sync_threshold", "2 70\n"),
+        ("set sync_threshold '3 60'", "sync_threshold", "3 60\n"),
+        ("set sync_threshold = 4 80", "sync_threshold", "4 80\n"),
+        ("set net.ipv4.vs.drop_entry=1", "net.ipv4.vs.drop_entry", "1\n"),
+        ("set drop_entry = 2", "drop_entry", "2\n"),
+    ] {
+        assert_eq!(rig.run(line), (0, String::new(), String::new()), "{line}");
+        assert_eq!(rig.run(&format!("get {name}")).1, value, "{line}");
+    }
+}
+
+#[test]
+fn settings_that_mean_nothing_here_are_kept_and_the_operator_is_told() {
+    let rig = rig();
+    for (name, default) in [("conntrack", 0), ("debug_level", 0), ("ignore_tunneled", 0), ("snat_reroute", 1)]
+    {
+        assert_eq!(rig.run(&format!("get {name}")).1, format!("{default}\n"));
+        let (status, stdout, stderr) = rig.run(&format!("set {name} {}", 1 - default));
+        assert_eq!((status, stdout.as_str(), stderr.lines().count()), (0, "", 1), "{name}");
+        assert!(stderr.starts_with(&format!("shuntadm: `{name}' has no effect: ")), "{stderr}");
+        assert_eq!(rig.run(&format!("get {name}")).1, format!("{}\n", 1 - default));
+        assert_eq!(rig.run(&format!("set {name} x")).0, 1);
+    }
 }
 
 #[test]
@@ -97,6 +133,35 @@ fn workers_balance() {
 }
 
 #[test]
+fn statistics_of_the_whole_director() {
+    use crate::dataplane::Dataplane;
+    use shunt_engine::board::bump;
+    let rig = rig();
+    assert_eq!(rig.run("-A -t 10.0.0.1:80").0, 0);
+    for server in 1..=2 {
+        assert_eq!(rig.run(&format!("-a -t 10.0.0.1:80 -r 10.1.0.{server} -m")).0, 0);
+        let counts = rig.dataplane.boards().mine(shunt_engine::tables::ServerId(server - 1)).unwrap();
+        bump(&counts.conns, 10);
+        counts.in_bytes.store(5_000_000_000, std::sync::atomic::Ordering::Relaxed);
+    }
+    // What deleted servers had counted stays.
+    assert_eq!(rig.run("-d -t 10.0.0.1:80 -r 10.1.0.1").0, 0);
+    rig.commands.director().tick(shunt_engine::Tick(2000)).unwrap();
+    let text = rig.run("stats").1;
+    let row = |name: &str| -> Vec<String> {
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{text}"));
+        line.split_whitespace().skip(1).map(str::to_owned).collect()
+    };
+    assert_eq!(row("connections"), ["20", "2"]);
+    assert_eq!(row("in_bytes")[0], "10000000000");
+    let json: serde_json::Value = serde_json::from_str(&rig.run("stats --json").1).unwrap();
+    assert_eq!((&json["statistics"]["connections"], &json["rates"]["connections"]), (&20.into(), &2.into()));
+    assert_eq!(rig.run("-Z").0, 0);
+    assert!(rig.run("stats").1.contains("connections                      0"));
+    assert_eq!(rig.run("stats x").0, 2);
+}
+
+#[test]
 fn other_words_are_explained() {
     let rig = rig();
     assert_eq!(rig.run("version").1, "shuntd 1.2.3\n");
@@ -128,4 +193,43 @@ fn marks_are_added_listed_and_deleted() {
     assert_eq!(rig.run("mark del 1").0, 0);
     assert_eq!(published().len(), 1);
     assert_eq!(rig.run("mark").0, 2);
+    // Into the middle.
+    assert_eq!(rig.run("mark add 7 before 1").0, 0);
+    assert_eq!(rig.run("mark add 8 protocol udp before 2").0, 0);
+    let list = "1: 7\n2: 8 protocol udp\n3: 6 family 6\n";
+    assert_eq!(rig.run("mark list").1, list);
+    for line in ["mark add 9 before 4", "mark add 9 before", "mark add before 1"] {
+        assert_eq!(rig.run(line).0, 1, "{line}");
+    }
+    assert_eq!(rig.run("mark list").1, list);
+}
+
+#[test]
+fn rules_of_marks_are_loaded_in_one_publication_or_not_at_all() {
+    let rig = rig();
+    let publications = || rig.dataplane.published.lock().unwrap().len();
+    let rules: String =
+        (1..=10_000).map(|mark| format!("{mark} destination 10.{}.{}.1\n", mark / 256, mark % 256)).collect();
+    let before = publications();
+    assert_eq!(rig.feed_as("mark load", &format!("# all\n\n{rules}"), Access::ReadWrite).0, 0);
+    assert_eq!(publications(), before + 1);
+    let list = rig.run("mark list").1;
+    assert_eq!(list.lines().count(), 10_000);
+    // What is listed can be loaded.
+    assert_eq!(rig.feed_as("mark load", &list, Access::ReadWrite).0, 0);
+    assert_eq!(rig.run("mark list").1, list);
+    let (status, _, stderr) = rig.feed_as("mark load", "5\n0\n", Access::ReadWrite);
+    assert_eq!(
+        (status, stderr.as_str()),
+        (1, "shuntadm: line 2: a mark is a number from 1 to 4294967295; nothing was changed\n")
+    );
+    assert_eq!(rig.feed_as("mark load", "5\n", Access::ReadOnly).0, 1);
+    // Two ragged ranges, 900 blocks each in both families.
+    let ragged = "5 sports 1-65534 dports 1-65534\n".repeat(600);
+    let (status, _, stderr) = rig.feed_as("mark load", &ragged, Access::ReadWrite);
+    assert!(
+        status == 1 && stderr.contains("rule 583: with this rule all rules have more than 1048576"),
+        "{stderr}"
+    );
+    assert_eq!(rig.run("mark list").1, list);
 }

@@ -2,7 +2,7 @@
 
 use super::error::Problem;
 use super::{Config, Device, Idle, LocalAddress, NIC_PORTS_MAX, NextHop, NicPort, WORKERS_MAX};
-use crate::sync::{SyncSettings, Unacceptable};
+use crate::director::{check_sysctl, rules_of};
 use std::collections::HashSet;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -135,6 +135,10 @@ impl Config {
         ensure(socket.as_os_str().len() <= SOCKET_PATH_LEN_MAX, "control.socket", || {
             format!("longer than {SOCKET_PATH_LEN_MAX} bytes, which is all that a Unix socket takes")
         })?;
+        let mode = self.control.mode;
+        ensure(mode & !0o777 == 0 && mode & 0o600 == 0o600, "control.mode", || {
+            format!("0o{mode:o} is no mode of a socket: write it in octal, such as 0o660 or 0o666")
+        })?;
         ensure(self.control.group.as_deref() != Some(""), "control.group", || {
             "empty: name a group, or leave the key out for root alone".to_owned()
         })
@@ -172,28 +176,11 @@ impl Config {
         ] {
             range(name, seconds, 1..=TIMEOUT_MAX_S)?;
         }
-        for (name, mode) in [
-            ("ipvs.drop_entry", ipvs.drop_entry),
-            ("ipvs.drop_packet", ipvs.drop_packet),
-            ("ipvs.secure_tcp", ipvs.secure_tcp),
-        ] {
-            range(name, mode, 0..=3)?;
-        }
-        for (name, number) in [
-            ("ipvs.am_droprate", ipvs.am_droprate),
-            ("ipvs.conn_reuse_mode", ipvs.conn_reuse_mode),
-            ("ipvs.lblc_expiration", ipvs.lblc_expiration),
-            ("ipvs.lblcr_expiration", ipvs.lblcr_expiration),
-        ] {
-            range(name, number, 0..=i32::MAX as u32)?;
-        }
-        for (name, value) in ipvs.sysctls() {
-            if let Some(Err(Unacceptable { wanted, .. })) = SyncSettings::default().set(name, &value) {
-                let complaint = format!("{value} is no value: {wanted}");
-                return Err(Problem::new(format!("ipvs.{name}"), complaint));
-            }
-        }
-        Ok(())
+        // As the director will take them.
+        ipvs.sysctls().into_iter().try_for_each(|(name, value)| {
+            check_sysctl(name, &value)
+                .map_err(|error| Problem::new(format!("ipvs.{name}"), error.to_string()))
+        })
     }
 
     fn check_sync_daemons(&self) -> Checked {
@@ -257,11 +244,10 @@ impl Config {
             known(path("nic_port"), nic_port)?;
         }
         let names: Vec<_> = self.nic_port.iter().map(|nic_port| nic_port.name.clone()).collect();
-        for (index, mark) in self.mark.iter().enumerate() {
-            mark.rules(&names)
-                .map_err(|error| Problem::new(format!("mark.{index}.mark"), error.to_string()))?;
-        }
-        Ok(())
+        let rules = rules_of(&self.mark, &names);
+        rules
+            .map(drop)
+            .map_err(|(index, error)| Problem::new(format!("mark.{index}.mark"), error.to_string()))
     }
 }
 

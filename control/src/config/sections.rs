@@ -66,8 +66,10 @@ pub struct Workers {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Control {
-    /// Path of the control socket (mode 0660).
+    /// Path of the control socket.
     pub socket: PathBuf,
+    /// Mode of the socket: who may write to it may connect.
+    pub mode: u32,
     /// Group whose members may change things. None: root only.
     pub group: Option<String>,
     /// The core of everything that is not a worker.
@@ -76,7 +78,7 @@ pub struct Control {
 
 impl Default for Control {
     fn default() -> Self {
-        Control { socket: "/run/shunt/control.sock".into(), group: None, main_core: 0 }
+        Control { socket: "/run/shunt/control.sock".into(), mode: 0o660, group: None, main_core: 0 }
     }
 }
 
@@ -110,7 +112,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { services: 32_768, servers: 65_536 }
+        Limits { services: 32_768, servers: 262_144 }
     }
 }
 
@@ -175,6 +177,13 @@ pub struct SyncDaemon {
 }
 
 impl SyncDaemon {
+    /// As the director was asked for it.
+    #[must_use]
+    pub fn of(role: Role, options: DaemonOptions) -> SyncDaemon {
+        let DaemonOptions { interface, syncid, maxlen, group, l4_port, ttl } = options;
+        SyncDaemon { role, interface, syncid, maxlen, group, l4_port, ttl }
+    }
+
     /// As the director wants it.
     #[must_use]
     pub fn options(&self) -> DaemonOptions {

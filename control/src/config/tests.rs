@@ -69,6 +69,7 @@ fn the_reference_shows_the_defaults() {
     assert_eq!(reference.log, minimal.log);
     assert_eq!(reference.workers.idle, minimal.workers.idle);
     assert_eq!(reference.control.socket, minimal.control.socket);
+    assert_eq!(reference.control.mode, minimal.control.mode);
     assert_eq!(reference.nic_port[0].mtu, minimal.nic_port[0].mtu);
     assert_eq!(reference.nic_port[0].rx_descriptors, minimal.nic_port[0].rx_descriptors);
 }
@@ -79,9 +80,14 @@ fn ipvs_has_the_names_of_the_director() {
     let limits = crate::director::Limits { services: 1, servers: 1 };
     let resolver = std::sync::Arc::new(crate::director::StaticResolver::default());
     let director = Director::new(dataplane, resolver, Vec::new(), limits);
-    let of_director: Vec<_> =
-        director.sysctls().into_iter().filter(|(name, _)| *name != "run_estimation").collect();
-    assert_eq!(Ipvs::default().sysctls(), of_director);
+    assert_eq!(Ipvs::default().sysctls(), director.sysctls());
+}
+
+#[test]
+fn switches_are_words_or_numbers() {
+    let parse = |text: &str| Config::parse("f", &format!("{MINIMAL}[ipvs]\n{text}\n")).unwrap().ipvs;
+    assert_eq!(parse("sloppy_tcp = 1\npmtu_disc = 0"), parse("sloppy_tcp = true\npmtu_disc = false"));
+    assert_ne!(parse("sloppy_tcp = 1"), parse("sloppy_tcp = 0"));
 }
 
 #[test]
@@ -124,12 +130,22 @@ fn values_that_make_no_sense_are_refused() {
         ("[eal]\nextra_args = [\"-l\", \"1\"]", "f.toml:8: eal.extra_args[1]: `-l' contradicts"),
         ("[control]\nmain_core = 1", "f.toml:2: workers.cores[1]: core 1 is control.main_core"),
         ("[control]\nsocket = \"a.sock\"", "f.toml:8: control.socket: `a.sock' is no absolute path"),
+        ("[control]\nmode = 660", "f.toml:8: control.mode: 0o1224 is no mode of a socket: write it in octal"),
+        ("[control]\nmode = 0o066", "f.toml:8: control.mode: 0o66 is no mode"),
         ("[connections]\nmax_ipv4 = 0\nmax_ipv6 = 0", "f.toml:7: connections: no room for any connection"),
         ("[limits]\nservices = 0", "f.toml:8: limits.services: 0 is out of range"),
-        ("[ipvs]\ndrop_entry = 4", "f.toml:8: ipvs.drop_entry: 4 is out of range: write 0 to 3"),
+        (
+            "[ipvs]\ndrop_entry = 4",
+            "f.toml:8: ipvs.drop_entry: `4' is no value for `drop_entry': a whole number",
+        ),
+        ("[ipvs]\nftp_port = 65536", "f.toml:8: ipvs.ftp_port: `65536' is no value for `ftp_port': a whole"),
+        ("[ipvs]\namemthresh = 2147483648", "f.toml:8: ipvs.amemthresh: `2147483648' is no value"),
+        ("[ipvs]\ndebug_level = 2147483648", "f.toml:8: ipvs.debug_level: `2147483648' is no value"),
+        ("[ipvs]\nsloppy_tcp = 2", "f.toml:8: invalid value: integer `2`, expected true, false, 1 or 0"),
+        ("[ipvs]\nsloppy_tcp = \"on\"", "f.toml:8: invalid type: string \"on\", expected true, false, 1"),
         ("[ipvs]\ntimeout_udp = 0", "f.toml:8: ipvs.timeout_udp: 0 is out of range"),
-        ("[ipvs]\nsync_ports = 3", "f.toml:8: ipvs.sync_ports: 3 is no value: a whole number from 1"),
-        ("[ipvs]\nsync_threshold = [5, 2]", "f.toml:8: ipvs.sync_threshold: 5 2 is no value: two whole"),
+        ("[ipvs]\nsync_ports = 3", "f.toml:8: ipvs.sync_ports: `3' is no value for `sync_ports': a whole"),
+        ("[ipvs]\nsync_threshold = [5, 2]", "f.toml:8: ipvs.sync_threshold: `5 2' is no value for"),
         ("[[sync_daemon]]\nrole = \"slave\"\ninterface = \"a\"", "f.toml:8: unknown variant `slave`"),
         (
             "[[sync_daemon]]\nrole = \"master\"\ninterface = \"a\"\ngroup = \"192.0.2.1\"",

@@ -20,13 +20,15 @@ mod statistics;
 mod sync;
 mod trash;
 
-pub use mark::{L4Ports, Mark, MarkError, Protocol};
+pub(crate) use mark::rules_of;
+pub use mark::{L4Ports, MARK_KEYS_MAX, Mark, MarkError, Protocol};
 pub use refusal::{Errno, Refusal};
 pub use resolver::{Resolver, StaticResolver};
 pub use scheduler_name::{name_of_scheduler, scheduler_of_name};
 pub use server::ServerOptions;
 pub use service::ServiceOptions;
-pub use settings::SettingError;
+pub(crate) use settings::check_sysctl;
+pub use settings::{SettingError, without_effect};
 pub use snapshot::{ConnectionCounts, Snapshot};
 pub use statistics::{Counters, Statistics};
 
@@ -75,6 +77,8 @@ pub struct Director {
     total: Statistics,
     /// Do ticks move counters and rates? (Sysctl `run_estimation`.)
     run_estimation: bool,
+    /// Settings that are only kept.
+    unheeded: settings::Unheeded,
     /// Rules of firewall marks, in order.
     marks: Vec<Mark>,
     /// Names of the NIC ports, by id.
@@ -123,6 +127,7 @@ impl Director {
             server_statistics: Chunks::default(),
             total: Statistics::default(),
             run_estimation: true,
+            unheeded: settings::Unheeded::default(),
             marks: Vec::new(),
             nic_port_names: Vec::new(),
             daemons: Daemons::new(Arc::new(NoHost)),
@@ -172,8 +177,8 @@ impl Director {
         }
     }
 
-    /// The tick of 2 s: moves visible counters and rates, and once a minute frees deleted servers to which no
-    /// connection refers any more.
+    /// The tick of 2 s: moves visible counters and rates, tries again to start daemons that wait, and once a minute frees
+    /// deleted servers to which no connection refers any more.
     ///
     /// # Errors
     /// [`Lagging`] of the publication that may be needed.
@@ -183,11 +188,9 @@ impl Director {
         }
         let boards = self.dataplane.boards().clone();
         let freed = self.trash.run(now, self.in_force, |id| is_used(&boards, id));
-        if freed.is_empty() {
-            return Ok(());
-        }
         self.forget(&freed);
-        self.publish()
+        // A restore that is under way has changes that are not to be published before its end.
+        if self.retry_daemons() || !freed.is_empty() { self.publish() } else { Ok(()) }
     }
 
     fn forget(&mut self, freed: &[ServerId]) {
@@ -291,10 +294,7 @@ impl Director {
     /// # Errors
     /// The first rule that makes no sense, by its place from 0, and why. Nothing is changed then.
     pub fn set_marks(&mut self, marks: Vec<Mark>) -> Result<(), (usize, MarkError)> {
-        let mut rules = Vec::new();
-        for (index, mark) in marks.iter().enumerate() {
-            rules.extend(mark.rules(&self.nic_port_names).map_err(|error| (index, error))?);
-        }
+        let rules = mark::rules_of(&marks, &self.nic_port_names)?;
         self.tables.set_marks(shunt_engine::tables::Marks::new(rules));
         self.marks = marks;
         self.unpublished = true;

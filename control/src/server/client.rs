@@ -23,7 +23,7 @@ pub(super) fn serve(stream: &UnixStream, access: Access, commands: &dyn Commands
                     break;
                 }
             }
-            Err(NoLine::Closed) => return,
+            Err(NoLine::Closed | NoLine::Silent) => return,
             Err(trouble) => {
                 refuse(stream, &trouble.to_string());
                 break;

@@ -22,7 +22,8 @@ impl Default for Patience {
             line: Duration::from_secs(10),
             // People type, and scripts that feed `-R` compute.
             idle: Duration::from_secs(300),
-            write: Duration::from_secs(10),
+            // A pager reads on when its reader does. Meanwhile this costs a thread and a place, and holds nothing up.
+            write: Duration::from_secs(3600),
         }
     }
 }
@@ -34,9 +35,12 @@ pub(super) enum NoLine {
     TooLong,
     #[error("the rest of the line did not come in time")]
     Stalled,
-    /// The peer closed the connection, or said nothing for too long: nothing to tell it.
-    #[error("the connection is closed")]
+    /// Nothing to tell the peer, unless a command was reading.
+    #[error("standard input ended without the dot that ends it")]
     Closed,
+    /// The same.
+    #[error("nothing came for too long")]
+    Silent,
 }
 
 /// Reads lines; holds at most [`LINE_LEN_MAX`] bytes.
@@ -47,13 +51,15 @@ pub(super) struct Lines<'a> {
     buffer: Vec<u8>,
     start: usize,
     ended: bool,
+    /// The latest line was ended by the end of input.
+    cut: bool,
     /// A line was too long or too late: where the next one begins is not known.
     lost: bool,
 }
 
 impl<'a> Lines<'a> {
     pub fn new(stream: &'a UnixStream, patience: Patience) -> Lines<'a> {
-        Lines { stream, patience, buffer: Vec::new(), start: 0, ended: false, lost: false }
+        Lines { stream, patience, buffer: Vec::new(), start: 0, ended: false, cut: false, lost: false }
     }
 
     /// Is no further line to be had, although the peer may send more?
@@ -85,6 +91,7 @@ impl<'a> Lines<'a> {
             if self.ended {
                 let rest = held.to_vec();
                 self.start = self.buffer.len();
+                self.cut = true;
                 return if rest.is_empty() { Err(NoLine::Closed) } else { Ok(rest) };
             }
             if searched > 0 {
@@ -99,7 +106,7 @@ impl<'a> Lines<'a> {
         const CHUNK: usize = 32 * 1024;
         let (wait, late) = match begun {
             Some(begun) => (self.patience.line.saturating_sub(begun.elapsed()), NoLine::Stalled),
-            None => (self.patience.idle, NoLine::Closed),
+            None => (self.patience.idle, NoLine::Silent),
         };
         // A timeout of 0 would mean "for ever".
         if wait.is_zero() {
@@ -124,7 +131,8 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// Standard input of a command: the following lines, up to a dot or the end of input.
+/// Standard input of a command: the following lines, up to a dot. Whoever is killed while it sends them says no dot, and
+/// what it sent must not be taken for all that it had to say.
 pub(super) struct Input<'a, 'b, F: FnMut()> {
     lines: &'a mut Lines<'b>,
     /// Called before the first line is read.
@@ -147,6 +155,10 @@ impl<'a, 'b, F: FnMut()> Input<'a, 'b, F> {
     fn advance(&mut self) -> Result<(), NoLine> {
         match self.lines.next() {
             Ok(line) => match unstuff(&line) {
+                Some(_) if self.lines.cut => {
+                    self.ended = true;
+                    return Err(NoLine::Closed);
+                }
                 Some(text) => {
                     self.line = text.to_vec();
                     self.line.push(b'\n');
@@ -154,7 +166,6 @@ impl<'a, 'b, F: FnMut()> Input<'a, 'b, F> {
                 }
                 None => self.ended = true,
             },
-            Err(NoLine::Closed) => self.ended = true,
             Err(error) => {
                 self.ended = true;
                 return Err(error);
@@ -174,7 +185,7 @@ impl Rest {
             match lines.next() {
                 Ok(line) if unstuff(&line).is_none() => return Ok(()),
                 Ok(_) => {}
-                Err(NoLine::Closed) => return Ok(()),
+                Err(NoLine::Closed | NoLine::Silent) => return Ok(()),
                 Err(trouble) => return Err(trouble),
             }
         }

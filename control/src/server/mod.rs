@@ -25,6 +25,9 @@ use std::thread::{Builder, JoinHandle};
 /// Connections at a time. Each takes a thread; operators and a few health checkers need far fewer.
 pub const CLIENTS_MAX: usize = 64;
 
+/// Connections at a time of peers that may only list, so that they cannot keep operators out.
+pub const READERS_MAX: usize = CLIENTS_MAX / 2;
+
 /// One command line and what belongs to it.
 pub struct Request<'a> {
     /// The words; the first one is the name of the program.
@@ -54,18 +57,20 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens the socket and begins to answer.
+    /// Opens the socket and begins to answer. `group` may change things; `mode` says, as for any file, who may connect:
+    /// who has the right to write.
     ///
     /// # Errors
     /// [`SocketError`] if the socket cannot be opened, or the group does not exist.
     pub fn start(
         lock: SocketLock,
         group: Option<&str>,
+        mode: u32,
         patience: Patience,
         commands: Arc<dyn Commands>,
     ) -> Result<Server, SocketError> {
         let gid = group.map(socket::gid_of).transpose()?;
-        let listener = lock.listen(gid)?;
+        let listener = lock.listen(gid, mode)?;
         let system = |error: io::Error| lock.trouble(error);
         listener.set_nonblocking(true).map_err(system)?;
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC).map_err(|error| system(error.into()))?);
@@ -124,19 +129,18 @@ impl Acceptor {
         if stream.set_nonblocking(false).is_err() {
             return;
         }
-        let Some(place) = self.clients.enter(&stream) else {
-            // Into an empty socket buffer: does not block.
-            client::refuse(
-                &stream,
-                &format!("{CLIENTS_MAX} clients are connected, which is the limit: try again"),
-            );
+        let Some(mut place) = self.clients.enter(&stream) else {
+            refuse_crowd(&stream, CLIENTS_MAX);
             return;
         };
         let (gid, patience, commands) = (self.gid, self.patience, self.commands.clone());
         let serve = move || {
             // The user database may be slow: asked here, not while accepting.
             let access = peer::access(&stream, gid);
-            client::serve(&stream, access, &*commands, patience);
+            match place.is_for(access) {
+                true => client::serve(&stream, access, &*commands, patience),
+                false => refuse_crowd(&stream, READERS_MAX),
+            }
             let _ = stream.shutdown(Shutdown::Both);
             // Whoever waits for the place may count on the commands being let go.
             drop(commands);
@@ -146,6 +150,11 @@ impl Acceptor {
             tracing::warn!(%error, "cannot start a thread for a control connection");
         }
     }
+}
+
+/// Into an empty socket buffer: does not block.
+fn refuse_crowd(stream: &UnixStream, limit: usize) {
+    client::refuse(stream, &format!("{limit} clients are connected, which is the limit: try again"));
 }
 
 /// Connections being served.
@@ -158,6 +167,8 @@ struct Clients {
 #[derive(Default)]
 struct Living {
     streams: HashMap<u64, UnixStream>,
+    /// How many of them may only list.
+    readers: usize,
     next: u64,
 }
 
@@ -165,6 +176,19 @@ struct Living {
 struct Place {
     clients: Arc<Clients>,
     id: u64,
+    reads_only: bool,
+}
+
+impl Place {
+    /// May somebody with this right have it?
+    fn is_for(&mut self, access: Access) -> bool {
+        let mut living = self.clients.lock();
+        if access == Access::ReadOnly && living.readers < READERS_MAX {
+            living.readers += 1;
+            self.reads_only = true;
+        }
+        access == Access::ReadWrite || self.reads_only
+    }
 }
 
 impl Clients {
@@ -181,7 +205,7 @@ impl Clients {
         living.next += 1;
         let id = living.next;
         living.streams.insert(id, stream);
-        Some(Place { clients: self.clone(), id })
+        Some(Place { clients: self.clone(), id, reads_only: false })
     }
 
     /// Ends all connections and waits for their threads.
@@ -198,7 +222,10 @@ impl Clients {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.clients.lock().streams.remove(&self.id);
+        let mut living = self.clients.lock();
+        living.streams.remove(&self.id);
+        living.readers -= usize::from(self.reads_only);
+        drop(living);
         self.clients.gone.notify_all();
     }
 }

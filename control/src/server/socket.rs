@@ -8,8 +8,6 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Owner and group may connect.
-const SOCKET_MODE: u32 = 0o660;
 /// The lock file holds the process id for people to read.
 const LOCK_MODE: u32 = 0o644;
 /// Of a parent directory that is missing.
@@ -98,13 +96,13 @@ impl SocketLock {
     }
 
     /// Opens the socket; a stale one of a dead daemon is replaced.
-    pub(super) fn listen(&self, gid: Option<u32>) -> Result<UnixListener, SocketError> {
+    pub(super) fn listen(&self, gid: Option<u32>, mode: u32) -> Result<UnixListener, SocketError> {
         self.make_way()?;
         // Made under another name and then renamed: under its own it has the right owner and mode from the first moment.
         let draft = beside(&self.path, "~");
         let _ = std::fs::remove_file(&draft);
         let listener = UnixListener::bind(&draft).map_err(system("cannot create the socket", &draft))?;
-        let mode = std::fs::Permissions::from_mode(SOCKET_MODE);
+        let mode = std::fs::Permissions::from_mode(mode);
         std::fs::set_permissions(&draft, mode).map_err(system("cannot set the mode of", &draft))?;
         std::os::unix::fs::chown(&draft, None, gid).map_err(system("cannot set the group of", &draft))?;
         std::fs::rename(&draft, &self.path).map_err(system("cannot name the socket", &self.path))?;

@@ -58,14 +58,20 @@ fn no_children() -> std::sync::MutexGuard<'static, ()> {
 
 struct Rig {
     directory: tempfile::TempDir,
+    patience: Patience,
+    mode: u32,
     echo: Arc<Echo>,
     server: Option<Server>,
 }
 
 impl Rig {
     fn new() -> Rig {
+        Rig::with(PATIENCE)
+    }
+
+    fn with(patience: Patience) -> Rig {
         let directory = tempfile::tempdir().unwrap();
-        let mut rig = Rig { directory, echo: Arc::default(), server: None };
+        let mut rig = Rig { directory, patience, mode: 0o660, echo: Arc::default(), server: None };
         rig.start().unwrap();
         rig
     }
@@ -76,7 +82,7 @@ impl Rig {
 
     fn start(&mut self) -> Result<(), SocketError> {
         let lock = SocketLock::acquire(&self.socket())?;
-        self.server = Some(Server::start(lock, None, PATIENCE, self.echo.clone())?);
+        self.server = Some(Server::start(lock, None, self.mode, self.patience, self.echo.clone())?);
         Ok(())
     }
 
@@ -160,9 +166,24 @@ fn standard_input_ends_with_a_dot() {
     // What a command leaves unread is no request.
     assert_eq!(client.ask(b"head\none\necho two\n.\necho three\n").1, "one\n");
     assert_eq!(client.answer().1, "three\n");
-    client.send(b"cat\nlast");
+}
+
+#[test]
+fn standard_input_without_its_dot_is_an_error() {
+    let rig = Rig::new();
+    for sent in [&b"cat\none\nla"[..], b"cat\none\n"] {
+        let mut client = rig.connect();
+        client.send(sent);
+        client.from.get_ref().shutdown(Shutdown::Write).unwrap();
+        assert_eq!(client.answer(), (1, "one\n".into(), String::new()), "{sent:?}");
+    }
+    let mut client = rig.connect();
+    client.send(b"cat\none\n.");
     client.from.get_ref().shutdown(Shutdown::Write).unwrap();
-    assert_eq!(client.answer().1, "last\n");
+    assert_eq!(client.answer().0, 0);
+    // Silence is no end either.
+    let rig = Rig::with(Patience { idle: Duration::from_millis(200), ..PATIENCE });
+    assert_eq!(rig.connect().ask(b"cat\none\n"), (1, "one\n".into(), String::new()));
 }
 
 #[test]
@@ -327,7 +348,7 @@ fn the_socket_has_its_mode_and_group() {
     assert_eq!(metadata.permissions().mode() & 0o777, 0o660);
     rig.server = None;
     let lock = SocketLock::acquire(&rig.socket()).unwrap();
-    let error = Server::start(lock, Some("no such group"), PATIENCE, rig.echo.clone()).err().unwrap();
+    let error = Server::start(lock, Some("no such group"), 0o660, PATIENCE, rig.echo.clone()).err().unwrap();
     assert!(error.to_string().contains("change control.group"), "{error}");
 }
 
@@ -354,12 +375,16 @@ fn a_stranger_may_only_list() {
         eprintln!("skipped: only root can become somebody else");
         return;
     }
-    let rig = Rig::new();
+    let mut rig = Rig::new();
     assert_eq!(rig.connect().ask(b"access\n").1, "ReadWrite\n");
-    // Let everyone in, and come back as somebody without a name.
-    for path in [rig.directory.path().to_owned(), rig.directory.path().join("run"), rig.socket()] {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
-    }
+    // The test's own directory must not be what keeps them out.
+    fs::set_permissions(rig.directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(try_access_as(&rig, 65_534, 65_534), None);
+    let guard = no_children();
+    rig.server = None;
+    rig.mode = 0o666;
+    rig.start().unwrap();
+    drop(guard);
     assert_eq!(access_as(&rig, 65_534, 65_534), "ReadOnly\n");
     assert_eq!(access_as(&rig, 65_534, 4242), "ReadOnly\n");
 }
@@ -375,17 +400,32 @@ fn members_of_the_group_may_change() {
     rig.server = None;
     let lock = SocketLock::acquire(&rig.socket()).unwrap();
     drop(guard);
-    rig.server = Some(Server::start(lock, Some("4242"), PATIENCE, rig.echo.clone()).unwrap());
-    for path in [rig.directory.path().to_owned(), rig.directory.path().join("run")] {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-    }
+    rig.server = Some(Server::start(lock, Some("4242"), rig.mode, PATIENCE, rig.echo.clone()).unwrap());
+    fs::set_permissions(rig.directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
     assert_eq!(access_as(&rig, 65_534, 4242), "ReadWrite\n");
     fs::set_permissions(rig.socket(), fs::Permissions::from_mode(0o666)).unwrap();
     assert_eq!(access_as(&rig, 65_534, 65_534), "ReadOnly\n");
 }
 
-/// What `access` says to this user: another process, because threads of one share its user.
+#[test]
+fn readers_leave_places_to_operators() {
+    let clients = Arc::new(Clients::default());
+    let (stream, _other) = UnixStream::pair().unwrap();
+    let enter = |access| clients.enter(&stream).and_then(|mut place| place.is_for(access).then_some(place));
+    let readers: Vec<_> = (0..READERS_MAX).map(|_| enter(Access::ReadOnly).unwrap()).collect();
+    assert!(enter(Access::ReadOnly).is_none());
+    let operators: Vec<_> = (READERS_MAX..CLIENTS_MAX).map(|_| enter(Access::ReadWrite).unwrap()).collect();
+    assert!(enter(Access::ReadWrite).is_none());
+    drop((readers, operators));
+    assert!(enter(Access::ReadOnly).is_some());
+}
+
 fn access_as(rig: &Rig, uid: u32, gid: u32) -> String {
+    try_access_as(rig, uid, gid).expect("the socket lets them in")
+}
+
+/// What `access` says to this user: another process, because threads of one share its user. `None` if it may not connect.
+fn try_access_as(rig: &Rig, uid: u32, gid: u32) -> Option<String> {
     use std::os::unix::process::CommandExt;
     let address = format!("UNIX-CONNECT:{}", rig.socket().display());
     let guard = no_children();
@@ -393,17 +433,23 @@ fn access_as(rig: &Rig, uid: u32, gid: u32) -> String {
         .args(["-t", "5", "-", &address])
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
         .uid(uid)
         .gid(gid)
         .spawn()
         .expect("socat is installed");
     drop(guard);
-    child.stdin.take().unwrap().write_all(b"access\n").unwrap();
-    let output = child.wait_with_output().unwrap().stdout;
+    // It may have ended already.
+    let _ = child.stdin.take().unwrap().write_all(b"access\n");
+    let output = child.wait_with_output().unwrap();
+    if String::from_utf8_lossy(&output.stderr).contains("Permission denied") {
+        return None;
+    }
+    let output = output.stdout;
     let mut from = &output[..];
     read_version(&mut from).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output)));
     match read_frame(&mut from).unwrap() {
-        Frame::Out(bytes) => String::from_utf8(bytes).unwrap(),
+        Frame::Out(bytes) => Some(String::from_utf8(bytes).unwrap()),
         other => panic!("{other:?}"),
     }
 }

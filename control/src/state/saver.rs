@@ -5,6 +5,7 @@ use super::{Configured, commands, record};
 use crate::director::Director;
 use shunt_engine::ConnectionInfo;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -103,8 +104,8 @@ fn save_connections(writer: &mut Writer, director: &Mutex<Director>) -> io::Resu
     let mut result = Ok(());
     dataplane.connections(&mut |info: &ConnectionInfo| {
         // Packets to a deleted server are dropped; without the server's record they would find their way again.
-        if result.is_err() || snapshot.is_deleted(info.server) {
-            return;
+        if snapshot.is_deleted(info.server) {
+            return ControlFlow::Continue(());
         }
         let (kind, gathered) = match info.is_template() {
             true => (Kind::Templates, &mut templates),
@@ -116,6 +117,7 @@ fn save_connections(writer: &mut Writer, director: &Mutex<Director>) -> io::Resu
             result = writer.block(kind, gathered);
             gathered.clear();
         }
+        if result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
     result?;
     for (kind, gathered) in [(Kind::Templates, templates), (Kind::Connections, connections)] {

@@ -13,7 +13,19 @@ const FLUSH_MS: u64 = 2_000;
 struct Lane {
     /// Not full yet, and when its first record came.
     draft: Option<(Draft, Tick)>,
-    full: VecDeque<Vec<u8>>,
+    /// With the number of their records.
+    full: VecDeque<(Vec<u8>, usize)>,
+}
+
+/// What became of a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// It is on its way.
+    Yes,
+    /// It is lost: there is no use in trying again.
+    Refused,
+    /// The socket takes no more at present.
+    Full,
 }
 
 /// The datagrams of a master, by socket.
@@ -55,28 +67,36 @@ impl Batches {
     fn close(&mut self, lane: usize, waiting_max: usize) {
         let lane = &mut self.lanes[lane];
         let Some((draft, _)) = lane.draft.take() else { return };
+        let records = draft.records();
         if lane.full.len() < waiting_max {
-            lane.full.push_back(draft.finish());
+            lane.full.push_back((draft.finish(), records));
         } else {
             self.discarded += 1;
         }
     }
 
-    /// Hands what is due to `send`, with the number of the socket, until that says that the socket takes no more.
-    pub fn flush(&mut self, now: Tick, mut send: impl FnMut(usize, &[u8]) -> bool) {
+    /// Hands what is due to `send`, with the number of the socket and that of the records, until that says that the socket
+    /// takes no more.
+    pub fn flush(&mut self, now: Tick, mut send: impl FnMut(usize, &[u8], usize) -> Sent) {
         for lane in 0..self.lanes.len() {
             let old = |(_, since): &(Draft, Tick)| now.0.saturating_sub(since.0) >= FLUSH_MS;
             if self.lanes[lane].draft.as_ref().is_some_and(old) {
                 self.close(lane, usize::MAX);
             }
             let full = &mut self.lanes[lane].full;
-            while let Some(datagram) = full.front() {
-                if !send(lane, datagram) {
+            while let Some((datagram, records)) = full.front() {
+                if send(lane, datagram, *records) == Sent::Full {
                     break;
                 }
                 full.pop_front();
             }
         }
+    }
+
+    /// Datagrams that are not sent yet, unfinished ones included.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.full.len() + usize::from(lane.draft.is_some())).sum()
     }
 
     /// Datagrams thrown away since the last call.

@@ -1,6 +1,6 @@
 //! The master: workers' announcements become datagrams.
 
-use super::batches::Batches;
+use super::batches::{Batches, Sent};
 use super::counters::add;
 use super::daemon::DaemonParts;
 use super::message::Version;
@@ -31,9 +31,7 @@ impl Master {
         let mut taken: usize = 0;
         parts.dataplane.announcements(&settings.rules, &mut |info| {
             taken += 1;
-            if batches.add(&info, version, settings.qlen_max as usize, now) {
-                add(&parts.counters.sync_sent_records, 1);
-            }
+            batches.add(&info, version, settings.qlen_max as usize, now);
         });
         add(&parts.counters.sync_discarded_messages, batches.take_discarded());
         taken
@@ -41,12 +39,26 @@ impl Master {
 
     /// Hands the datagrams that are due to `send`, with the number of the socket, until that says that the socket takes
     /// no more.
-    pub fn flush(&mut self, now: Tick, mut send: impl FnMut(usize, &[u8]) -> bool) {
+    pub fn flush(&mut self, now: Tick, mut send: impl FnMut(usize, &[u8]) -> Sent) {
         let counters = &self.parts.counters;
-        self.batches.flush(now, |socket, datagram| {
+        self.batches.flush(now, |socket, datagram, records| {
             let sent = send(socket, datagram);
-            add(&counters.sync_sent_messages, u64::from(sent));
+            match sent {
+                Sent::Yes => {
+                    add(&counters.sync_sent_messages, 1);
+                    add(&counters.sync_sent_records, records as u64);
+                }
+                Sent::Refused => add(&counters.sync_send_errors, 1),
+                Sent::Full => {}
+            }
             sent
         });
+    }
+}
+
+impl Drop for Master {
+    /// What was not sent is lost.
+    fn drop(&mut self) {
+        add(&self.parts.counters.sync_discarded_messages, self.batches.waiting() as u64);
     }
 }

@@ -23,10 +23,12 @@ mod v0;
 mod v1;
 
 pub use backup::Backup;
-pub use batches::Batches;
+pub use batches::{Batches, Sent};
 pub use counters::SyncCounters;
 pub(crate) use daemon::Daemons;
-pub use daemon::{DaemonConfig, DaemonHost, DaemonOptions, DaemonParts, LiveSettings, NoHost, Role, Running};
+pub use daemon::{
+    DaemonConfig, DaemonHost, DaemonOptions, DaemonParts, LiveSettings, NoHost, Role, Running, WaitingDaemon,
+};
 pub use host::KernelHost;
 pub use master::Master;
 pub use message::{Draft, Received, Refused, Version, decode};

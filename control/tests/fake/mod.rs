@@ -11,6 +11,7 @@ use shunt_engine::counters::WorkerCounters;
 use shunt_engine::tables::{Family, ServerId, SyncRules, Tables};
 use shunt_engine::{ConnectionInfo, InstallFrom, Tally};
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
 /// Workers that see every publication at once.
@@ -18,6 +19,8 @@ pub struct FakeDataplane {
     pub boards: Boards,
     pub published: Mutex<Vec<Tables>>,
     pub entries: Mutex<Vec<ConnectionInfo>>,
+    /// What workers have to tell a master.
+    pub announced: Mutex<Vec<ConnectionInfo>>,
 }
 
 impl FakeDataplane {
@@ -26,6 +29,7 @@ impl FakeDataplane {
             boards: Boards::new(workers, servers_max),
             published: Mutex::default(),
             entries: Mutex::default(),
+            announced: Mutex::default(),
         })
     }
 }
@@ -41,8 +45,8 @@ impl Dataplane for FakeDataplane {
     fn worker_counters(&self) -> Vec<WorkerCounters> {
         Vec::new()
     }
-    fn connections(&self, each: &mut dyn FnMut(&ConnectionInfo)) {
-        self.entries.lock().unwrap().iter().for_each(each);
+    fn connections(&self, each: &mut dyn FnMut(&ConnectionInfo) -> ControlFlow<()>) {
+        let _ = self.entries.lock().unwrap().iter().try_for_each(each);
     }
     fn install(&self, connections: &mut dyn Iterator<Item = ConnectionInfo>, _: InstallFrom) -> Tally {
         let mut entries = self.entries.lock().unwrap();
@@ -50,7 +54,9 @@ impl Dataplane for FakeDataplane {
         entries.extend(connections);
         Tally { created: (entries.len() - before) as u32, ..Tally::default() }
     }
-    fn announcements(&self, _: &SyncRules, _: &mut dyn FnMut(ConnectionInfo)) {}
+    fn announcements(&self, _: &SyncRules, each: &mut dyn FnMut(ConnectionInfo)) {
+        self.announced.lock().unwrap().drain(..).for_each(each);
+    }
 }
 
 /// The interfaces of the recordings, and daemons that do nothing.

@@ -12,14 +12,13 @@ use crate::engine::{Engine, Origin};
 use crate::flow::Pass;
 use crate::forward::nat;
 use crate::persist::{Taken, TemplateKey, Told, flags_of};
+use crate::state::TIMEOUT_MAX_MS;
 use crate::tables::{Family, ForwardingMethod, Server, ServerId, Tables};
 use crate::tick::Tick;
 use std::net::{IpAddr, Ipv6Addr};
 
 /// Life of a template that came without one (spec `sync.md` §5).
 const TEMPLATE_TIMEOUT_MS: u32 = 180_000;
-/// Longest life that a time stamp of 32 bits can tell: 31 days.
-const TIMEOUT_MAX_MS: u32 = 31 * 24 * 3600 * 1000;
 /// What a peer may change of a connection that is here.
 const UPDATED: u16 = flag::INACTIVE | flag::SEQUENCE;
 /// What is taken over of a new one.

@@ -320,7 +320,7 @@ impl Templates {
             dport: if own_port { server.dport } else { 0 },
             assured: false,
             controls: 1,
-            timeout_ms: timeout_s.saturating_mul(1000),
+            timeout_ms: crate::state::life_ms(timeout_s),
             last_seen: now.stamp(),
             in_packets: 0,
             note: None,

@@ -142,3 +142,21 @@ fn set_changes_three_timeouts_at_the_next_packet() {
     send(&mut rig, Client, SYN);
     assert_eq!(lives(&rig), [("SYN_RECV", 60)]);
 }
+
+/// `--set` takes up to 248 days.
+#[test]
+fn a_timeout_that_no_time_stamp_can_tell_is_31_days() {
+    const MINUTES: u64 = 31 * 24 * 60;
+    let mut rig = Rig::new(&[Setup::new(UDP, VIP, ForwardingMethod::Nat, &[REAL])]);
+    rig.tables.settings_mut().timeout_udp_s = i32::MAX as u32 / 100;
+    rig.outside(Craft::between(ip(CLIENT), ip(VIP)).unwrap().udp(40_000, 80));
+    assert_eq!(rig.connections()[0].expires_ms, MINUTES * 60_000);
+    let mut minutes = 0;
+    while !rig.connections().is_empty() {
+        rig.now.0 += 60_000;
+        rig.engines[0].expire(&rig.tables, rig.now);
+        minutes += 1;
+        assert!(minutes <= MINUTES + 1, "it lives for ever");
+    }
+    assert!(minutes >= MINUTES, "{minutes}");
+}

@@ -3,6 +3,7 @@
 use crossbeam_queue::ArrayQueue;
 use shunt_engine::tables::Tables;
 use shunt_engine::{ConnectionInfo, DumpCursor, Engine, InstallFrom, Tally, Tick};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -102,9 +103,13 @@ impl Mailbox {
         self.send(Command::Install(batch), is_over)
     }
 
-    /// Control's side: tells `each` of all connections of the worker. Ends early if `is_over` says that the worker
-    /// will not answer any more.
-    pub(crate) fn connections(&self, is_over: impl Fn() -> bool, each: &mut dyn FnMut(&ConnectionInfo)) {
+    /// Control's side: tells `each` of all connections of the worker, until it breaks off. Ends early if `is_over` says
+    /// that the worker will not answer any more.
+    pub(crate) fn connections(
+        &self,
+        is_over: impl Fn() -> bool,
+        each: &mut dyn FnMut(&ConnectionInfo) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
         let answer = Arc::new(ArrayQueue::new(1));
         // Two lists: the worker fills one while the other is told.
         let mut told = Vec::with_capacity(PIECE_LEN);
@@ -113,14 +118,16 @@ impl Mailbox {
         while cursor.is_some() {
             let piece = Piece { list, cursor, answer: answer.clone() };
             if !self.send(Command::Tell(piece), &is_over) {
-                return;
+                return ControlFlow::Continue(());
             }
-            told.drain(..).for_each(|info| each(&info));
-            let Some(answered) = wait_for(&answer, &is_over) else { return };
+            let flow = told.drain(..).try_for_each(|info| each(&info));
+            // Also if it broke off: the worker must not be left with the last hold on the list.
+            let Some(answered) = wait_for(&answer, &is_over) else { return flow };
+            flow?;
             cursor = answered.cursor;
             list = std::mem::replace(&mut told, answered.list);
         }
-        told.iter().for_each(&mut *each);
+        told.iter().try_for_each(each)
     }
 }
 

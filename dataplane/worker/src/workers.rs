@@ -24,6 +24,7 @@ use shunt_engine::{
 use shunt_publish::{Lagging, Publisher, Reader};
 use std::io;
 use std::net::IpAddr;
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -162,12 +163,11 @@ impl Workers {
         &self.slow_counters
     }
 
-    /// Calls `each` for every connection of every worker, in no particular order. Workers tell them in small pieces
-    /// between their bursts.
-    pub fn connections(&self, each: &mut dyn FnMut(&ConnectionInfo)) {
-        for mailbox in &self.mailboxes {
-            mailbox.connections(|| self.phase.get() == Phase::Ending, each);
-        }
+    /// Calls `each` for every connection of every worker, in no particular order, until it breaks off. Workers tell them in
+    /// small pieces between their bursts.
+    pub fn connections(&self, each: &mut dyn FnMut(&ConnectionInfo) -> ControlFlow<()>) {
+        let is_over = || self.phase.get() == Phase::Ending;
+        let _ = self.mailboxes.iter().try_for_each(|mailbox| mailbox.connections(is_over, each));
     }
 
     /// Makes the workers take over connections and templates that a peer or a state file tells of, each at the worker

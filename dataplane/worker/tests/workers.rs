@@ -17,6 +17,7 @@ use shunt_wire::craft::{Craft, check};
 use shunt_wire::{Flags, MacAddr, NicPortId};
 use shunt_worker::{Idle, NicPortSpec, Workers, WorkersConfig};
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -217,7 +218,14 @@ fn forward_by_direct_routing(workers_len: usize) {
     workers.connections(&mut |connection| {
         assert_eq!((connection.vaddr, connection.vport), (VIP.into(), 80));
         clients.push(connection.caddr);
+        ControlFlow::Continue(())
     });
+    let mut told = 0;
+    workers.connections(&mut |_| {
+        told += 1;
+        if told < 3 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    assert_eq!(told, 3, "who has heard enough is told no more, by no worker");
     clients.sort();
     let expected: Vec<IpAddr> = (0..100).map(|client| [198, 51, 100, client].into()).collect();
     assert_eq!(clients, expected);

@@ -15,6 +15,7 @@ use shunt_engine::{
     Tick, Verdict, announcements,
 };
 use shunt_wire::{Frame, HeapFrame, NicPortId};
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Bounds: more than any recording needs.
@@ -69,11 +70,16 @@ impl Dataplane for Worker {
         vec![self.counters.clone()]
     }
 
-    fn connections(&self, each: &mut dyn FnMut(&ConnectionInfo)) {
+    fn connections(&self, each: &mut dyn FnMut(&ConnectionInfo) -> ControlFlow<()>) {
         let world = lock(&self.world);
         let mut cursor = Some(DumpCursor::default());
-        while let Some(from) = cursor {
-            cursor = world.engine.dump(&world.tables, world.now, from, 64, |info| each(&info));
+        let mut flow = ControlFlow::Continue(());
+        while let Some(from) = cursor.filter(|_| flow.is_continue()) {
+            cursor = world.engine.dump(&world.tables, world.now, from, 64, |info| {
+                if flow.is_continue() {
+                    flow = each(&info);
+                }
+            });
         }
     }
 
@@ -226,7 +232,10 @@ impl Machine {
     #[must_use]
     pub fn connections(&self) -> Vec<ConnectionInfo> {
         let mut all = Vec::new();
-        self.worker.connections(&mut |info| all.push(info.clone()));
+        self.worker.connections(&mut |info| {
+            all.push(info.clone());
+            ControlFlow::Continue(())
+        });
         all
     }
 

@@ -6,6 +6,7 @@ mod wrapper;
 
 use shunt_control::protocol::{self, Frame, STATUS_TROUBLE};
 use std::io::{self, BufReader, Write};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -43,7 +44,9 @@ fn connect(path: &PathBuf) -> Result<UnixStream, String> {
                 format!("shuntd is not running: nobody answers at {path} ({error})")
             }
             io::ErrorKind::PermissionDenied => {
-                format!("{path} may be used by root and the members of control.group only")
+                format!(
+                    "only root and members of control.group may use {path}, unless control.mode says more"
+                )
             }
             _ => format!("cannot connect to {path}: {error}"),
         }
@@ -54,11 +57,15 @@ fn connect(path: &PathBuf) -> Result<UnixStream, String> {
 fn send_input(mut to: UnixStream, without_comments: bool) {
     std::thread::spawn(move || {
         let stdin = io::stdin().lock();
-        // If it fails, the daemon has gone or ended the command: the answer tells.
-        let _ = match without_comments {
+        let sent = match without_comments {
             true => protocol::send_input(wrapper::without_comments(stdin), &mut to),
             false => protocol::send_input(stdin, &mut to),
         };
+        // The daemon has gone or ended the command, or the input cannot be read. Either way the answer tells, if the
+        // daemon does not wait for more.
+        if sent.is_err() {
+            let _ = to.shutdown(Shutdown::Write);
+        }
     });
 }
 

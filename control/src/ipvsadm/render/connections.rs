@@ -6,6 +6,7 @@ use crate::dataplane::Dataplane;
 use shunt_engine::ConnectionInfo;
 use std::io::{self, Write};
 use std::net::IpAddr;
+use std::ops::ControlFlow;
 
 /// Writes all entries of all workers. With `engines`, those of persistence engines show their data.
 pub(in super::super) fn write_connections(
@@ -24,11 +25,15 @@ pub(in super::super) fn write_connections(
     }
     let mut result = Ok(());
     dataplane.connections(&mut |entry| {
-        if result.is_ok() {
-            result = write_entry(entry, numeric, engines, names, out);
-        }
+        result = write_entry(entry, numeric, engines, names, out);
+        go_on(&result)
     });
     result
+}
+
+/// Who cannot be written to any more wants to hear no more.
+pub(super) fn go_on(written: &io::Result<()>) -> ControlFlow<()> {
+    if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
 }
 
 pub(super) fn protocol_name(protocol: u8) -> String {

@@ -244,9 +244,8 @@ pub(in super::super) fn write_connections(dataplane: &dyn Dataplane, out: &mut d
     let mut array = Array::begin("connections", out)?;
     let mut result = Ok(());
     dataplane.connections(&mut |entry| {
-        if result.is_ok() {
-            result = array.push(&connection_object(entry));
-        }
+        result = array.push(&connection_object(entry));
+        super::connections::go_on(&result)
     });
     result?;
     array.end()

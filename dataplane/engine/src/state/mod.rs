@@ -45,6 +45,15 @@ pub enum Signal {
     Nothing,
 }
 
+/// Longest life that a time stamp of 32 bits can tell, in milliseconds: 31 days. A longer one would never be over.
+pub const TIMEOUT_MAX_MS: u32 = 31 * 24 * 3600 * 1000;
+
+/// A life in milliseconds, [`TIMEOUT_MAX_MS`] at most.
+#[must_use]
+pub fn life_ms(seconds: u32) -> u32 {
+    seconds.saturating_mul(1000).min(TIMEOUT_MAX_MS)
+}
+
 /// Timeouts in milliseconds, precomputed from the settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timeouts {
@@ -58,12 +67,12 @@ impl Timeouts {
     #[must_use]
     pub fn new(settings: &Settings) -> Timeouts {
         let mut tcp_ms = tcp::TIMEOUTS_S.map(|seconds| seconds * 1000);
-        tcp_ms[usize::from(tcp::ESTABLISHED)] = settings.timeout_tcp_s.saturating_mul(1000);
-        tcp_ms[usize::from(tcp::FIN_WAIT)] = settings.timeout_tcp_fin_s.saturating_mul(1000);
+        tcp_ms[usize::from(tcp::ESTABLISHED)] = life_ms(settings.timeout_tcp_s);
+        tcp_ms[usize::from(tcp::FIN_WAIT)] = life_ms(settings.timeout_tcp_fin_s);
         Timeouts {
             tcp_ms,
             sctp_ms: sctp::TIMEOUTS_S.map(|seconds| seconds * 1000),
-            udp_ms: settings.timeout_udp_s.saturating_mul(1000),
+            udp_ms: life_ms(settings.timeout_udp_s),
         }
     }
 
