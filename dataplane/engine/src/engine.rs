@@ -194,6 +194,11 @@ impl Engine {
         self
     }
 
+    /// Begins the random numbers of the schedulers anew: see [`Schedulers::reseed`].
+    pub fn reseed(&mut self, seed: u64) {
+        self.core.schedulers.reseed(seed);
+    }
+
     /// Removes connections that are due: a bounded number, so call it once per round of the poll loop.
     pub fn expire(&mut self, tables: &Tables, now: Tick) {
         let mut budget = EXPIRE_BUDGET;

@@ -289,8 +289,8 @@ fn ipv6(bytes: &[u8], l3: usize, packet: &mut Packet) -> Kind {
     packet.protocol = walk.protocol;
     packet.src = be128(header, 8);
     packet.dst = be128(header, 24);
-    // An "atomic fragment" is the whole packet (RFC 6946).
-    if walk.fragment.is_some_and(|fragment| !fragment.is_whole()) {
+    // Also an "atomic" one, which is the whole packet (RFC 6946): as in the kernel, its fragment header ends here.
+    if walk.fragment.is_some() {
         return Kind::Fragment;
     }
     transport(bytes, packet)

@@ -1,6 +1,7 @@
 //! A recorded case: commands, frames in, frames out, second by second. `README.md` beside this crate describes the
 //! format.
 
+use crate::unlisted;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::path::{Path, PathBuf};
@@ -73,6 +74,16 @@ pub enum Step {
     },
     /// A remark.
     Note {},
+    /// Frames that no step of the file mentions: see [`crate::unlisted`].
+    #[serde(skip)]
+    Unlisted {
+        /// When they arrived.
+        t: f64,
+        /// Where, and what.
+        arrivals: Vec<(String, Bytes)>,
+        /// What came out.
+        out: Vec<Sent>,
+    },
 }
 
 /// A command line and its answer.
@@ -145,14 +156,17 @@ pub fn from_hex(text: &str) -> Option<Vec<u8>> {
 }
 
 impl Case {
-    /// Reads a case from its file.
+    /// Reads a case from its file, and from the captures beside it what that does not mention.
     ///
     /// # Errors
-    /// If the file cannot be read or is no case.
+    /// If a file cannot be read or is no case.
     pub fn read(path: &Path) -> Result<Case> {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        serde_json::from_str(&text).with_context(|| format!("{} is no recorded case", path.display()))
+        let mut case: Case =
+            serde_json::from_str(&text).with_context(|| format!("{} is no recorded case", path.display()))?;
+        unlisted::add_steps(path.parent().unwrap_or(Path::new("")), &mut case.steps)?;
+        Ok(case)
     }
 }
 

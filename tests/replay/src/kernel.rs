@@ -41,6 +41,7 @@ const NO_ROUTE: Error = Error::plain((3, 0), (1, 0));
 const NO_NEIGHBOUR: Error = Error::plain((3, 1), (1, 3));
 const PORT_UNREACHABLE: Error = Error::plain((3, 3), (1, 4));
 const PROTOCOL_UNREACHABLE: Error = Error { v6_word: IPV6_NEXT_HEADER_AT, ..Error::plain((3, 2), (4, 1)) };
+const NO_NEXT_HEADER: u8 = 59;
 /// Where IPv6 says what follows: the pointer of "unrecognized next header".
 const IPV6_NEXT_HEADER_AT: u32 = 6;
 
@@ -153,6 +154,8 @@ impl Kernel {
             protocol::TCP if payload.len() >= 20 => self.tcp(topology, ip, payload),
             protocol::TCP => Vec::new(),
             protocol::UDP => self.error(topology, nic_port, PORT_UNREACHABLE, ip, packet),
+            // IPv6 says that nothing follows.
+            NO_NEXT_HEADER => Vec::new(),
             _ => self.error(topology, nic_port, PROTOCOL_UNREACHABLE, ip, packet),
         }
     }

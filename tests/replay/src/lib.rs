@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod case;
+pub mod chance;
 pub mod describe;
 pub mod ip;
 pub mod iptables;
@@ -19,6 +20,7 @@ pub mod rules;
 pub mod shell;
 mod sync;
 pub mod topology;
+pub mod unlisted;
 
 pub use case::Case;
 pub use replay::{Difference, Player, Report, replay};

@@ -76,9 +76,18 @@ impl Player {
         match step {
             Step::Cmd(command) => self.command(command),
             Step::Rx { t, nic_port, frame, note, out } => {
-                self.receive(*t, nic_port, std::slice::from_ref(frame), note, out);
+                self.receive(*t, &[(nic_port, std::slice::from_ref(frame))], note, out);
             }
-            Step::Rxn { t, nic_port, frames, note, out } => self.receive(*t, nic_port, frames, note, out),
+            Step::Rxn { t, nic_port, frames, note, out } => {
+                self.receive(*t, &[(nic_port, frames)], note, out);
+            }
+            Step::Unlisted { t, arrivals, out } => {
+                let arrivals: Vec<(&str, &[Bytes])> = arrivals
+                    .iter()
+                    .map(|(nic_port, frame)| (nic_port.as_str(), std::slice::from_ref(frame)))
+                    .collect();
+                self.receive(*t, &arrivals, "of the capture", out);
+            }
             Step::Advance { t, s, out } => {
                 self.pass(ms(t + s));
                 let got = std::mem::take(&mut self.waiting);
@@ -94,21 +103,28 @@ impl Player {
         self.waiting.dropped.extend(output.dropped);
     }
 
-    fn receive(&mut self, t: f64, nic_port: &str, frames: &[Bytes], note: &str, expected: &[Sent]) {
+    fn receive(&mut self, t: f64, arrivals: &[(&str, &[Bytes])], note: &str, expected: &[Sent]) {
         self.pass(ms(t));
-        let Some(id) = self.machine.topology().nic_port(nic_port) else {
-            self.differs(
-                format!("a frame from {nic_port}"),
-                "a NIC port".to_owned(),
-                "none of this name".to_owned(),
-            );
-            return;
-        };
-        let frames: Vec<&[u8]> = frames.iter().map(|frame| &frame.0[..]).collect();
-        let output = self.machine.receive(id, &frames);
         let mut got = std::mem::take(&mut self.waiting);
-        got.sent.extend(output.sent);
-        got.dropped.extend(output.dropped);
+        for (nic_port, frames) in arrivals {
+            let Some(id) = self.machine.topology().nic_port(nic_port) else {
+                self.differs(
+                    format!("a frame from {nic_port}"),
+                    "a NIC port".to_owned(),
+                    "none of this name".to_owned(),
+                );
+                continue;
+            };
+            let frames: Vec<&[u8]> = frames.iter().map(|frame| &frame.0[..]).collect();
+            if let [frame] = frames[..] {
+                self.machine.foresee(id, frame, expected);
+            }
+            let output = self.machine.receive(id, &frames);
+            got.sent.extend(output.sent);
+            got.dropped.extend(output.dropped);
+        }
+        let nic_ports: Vec<&str> = arrivals.iter().map(|(nic_port, _)| *nic_port).collect();
+        let nic_port = nic_ports.join(" and ");
         // The recorder let 20 ms pass; what a thread of the kernel said meanwhile came after 10 ms at most.
         const SETTLE_MS: u64 = 10;
         let later = self.machine.advance_to(ms(t) + SETTLE_MS);

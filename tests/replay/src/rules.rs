@@ -22,6 +22,8 @@
 //!     `docs/DIFFERENCES.md`.
 //! 14. **Pointer of "unrecognized next header"**, and the checksum over it: the kernel's stack, not IPVS, says 6 or, if
 //!     netfilter looked at the packet before, 40.
+//! 15. **Picks by chance** (`twos`): any that two random draws can lead to is as good as the recorded one, so the engine's
+//!     random numbers are chosen such that it follows. If no draws lead to it, that is a difference. See [`crate::chance`].
 
 use crate::case::Sent;
 use crate::describe::describe;
@@ -31,8 +33,8 @@ use crate::sync;
 use crate::topology::Topology;
 use std::collections::BTreeMap;
 
-/// Rule 2: was the outermost IP header made by the director, rather than received? NAT changes neither the protocol
-/// nor, by a whole header, the length of a packet. Fragments differ in length, but of their addresses NAT changes one.
+/// Rule 2: was the outermost IP header made by the director, rather than received? Of a packet that passes, NAT changes
+/// one address, never both, and neither the protocol nor, by a whole header, the length.
 /// An empty `before`: nothing was received, so it was made.
 #[must_use]
 pub fn header_is_new(before: &[u8], after: &[u8]) -> bool {
@@ -41,11 +43,8 @@ pub fn header_is_new(before: &[u8], after: &[u8]) -> bool {
         return true;
     }
     let (Some(before), Some(after)) = (read(before), read(after)) else { return false };
-    let grown = match before.fragment {
-        true => before.src != after.src && before.dst != after.dst,
-        false => after.protocol != protocol::TCP && after.len >= before.len + ip::IPV4_LEN,
-    };
-    before.protocol != after.protocol || before.src.is_ipv4() != after.src.is_ipv4() || grown
+    let grown = after.protocol != protocol::TCP && !before.fragment && after.len >= before.len + ip::IPV4_LEN;
+    before.protocol != after.protocol || before.src != after.src && before.dst != after.dst || grown
 }
 
 /// Compares the frames of one step. `None`: they are the recorded ones.

@@ -78,6 +78,15 @@ impl<A: Address> Pass<'_, A> {
         packet: &Packet,
         frame: &mut F,
     ) -> Verdict {
+        // One that is on its way to somebody else is first routed by the kernel, then by IPVS (spec §11.4).
+        let passes_by =
+            !self.origin.is_kernel() && !self.tables.is_local(&outer_destination(packet, frame.bytes()));
+        if passes_by {
+            if link::ttl(packet, frame) <= 1 {
+                return Verdict::Drop(Counter::TtlExceeded);
+            }
+            link::decrement_ttl(packet, frame);
+        }
         let conn = self.table.get(index);
         // As in the kernel, errors reach a server that was deleted, as long as its connections live.
         let Some(server) = self.tables.server(conn.server) else {

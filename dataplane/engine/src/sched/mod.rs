@@ -121,6 +121,11 @@ impl Schedulers {
         }
     }
 
+    /// Begins the sequence of random numbers anew: who replays a recording can choose what `twos` draws next.
+    pub fn reseed(&mut self, seed: u64) {
+        self.random = Random::new(seed);
+    }
+
     /// Also takes memory (48 bytes) for servers with ids below `servers_max`, so that `lc`, `wlc`, `sed`, `nq`, `fo` and
     /// `ovf` need not look at all servers of a large service at each pick. Who uses it calls
     /// [`Schedulers::load_changed`].
