@@ -12,7 +12,8 @@ pub fn is_open(boards: &Boards, server: &Candidate) -> bool {
 /// An active connection weighs as much as 257 inactive ones (spec `scheduling.md` §1, overhead formula).
 #[inline]
 pub fn overhead(boards: &Boards, id: ServerId) -> u64 {
-    u64::from(boards.active(id)) * 256 + u64::from(boards.total(id))
+    let (active, total) = boards.active_and_total(id);
+    u64::from(active) * 256 + u64::from(total)
 }
 
 /// Is `cost / weight` strictly less than `than_cost / than_weight`? For a weight of 0 or less: no.

@@ -17,7 +17,7 @@
 
 use super::ranking::{Standing, best};
 use crate::board::Boards;
-use crate::tables::{Candidate, ServerId, Service, ServiceId};
+use crate::tables::{Candidate, ServerId, Service};
 use crate::tick::Tick;
 
 /// Smaller services are scanned. With 10 servers a scan already takes 600 instructions, the tree 290.
@@ -159,13 +159,13 @@ impl Tournaments {
         now: Tick,
         standing: impl Fn(&Boards, &Candidate) -> Standing,
     ) -> bool {
-        let Some(&tree) = self.trees.get(service.id.0 as usize) else { return false };
+        let Some(tree) = self.trees.get_mut(service.id.0 as usize) else { return false };
         if tree.life == self.life && tree.serial == service.plan.serial() {
-            self.replay_changes(service, boards, &standing);
+            tree.replay_changes(&mut self.nodes, service, boards, &standing);
             if tree.read != now {
-                self.read_again(service, boards, now, &standing);
+                tree.read_again(&mut self.nodes, service, boards, now, &standing);
             }
-            return self.trees[service.id.0 as usize].exact;
+            return tree.exact;
         }
         let size = service.servers.len().next_power_of_two() as u32;
         if (tree.life != self.life || tree.room < size) && !self.reserve(service.id.0 as usize, size) {
@@ -230,21 +230,30 @@ impl Tournaments {
         }
         self.trees[service.id.0 as usize].exact = exact;
     }
+}
+
+impl Tree {
+    /// Its part of the arena.
+    #[inline]
+    fn nodes<'a>(&self, nodes: &'a mut [Node]) -> &'a mut [Node] {
+        &mut nodes[self.first as usize..(self.first + self.size * 2) as usize]
+    }
 
     /// Plays again what changed since the last pick.
+    #[inline]
     fn replay_changes(
         &mut self,
+        nodes: &mut [Node],
         service: &Service,
         boards: &Boards,
         standing: impl Fn(&Boards, &Candidate) -> Standing,
     ) {
-        let tree = self.trees[service.id.0 as usize];
-        let mut place = std::mem::replace(&mut self.trees[service.id.0 as usize].changes, END);
+        let nodes = self.nodes(nodes);
+        let mut place = std::mem::replace(&mut self.changes, END);
         while place != END {
-            let leaf = &mut self.nodes[(tree.first + tree.size + place) as usize];
-            let next = std::mem::replace(&mut leaf.next, UNCHANGED);
+            let next = std::mem::replace(&mut nodes[(self.size + place) as usize].next, UNCHANGED);
             if let Some(server) = service.servers.get(place as usize) {
-                self.update(service.id, place, standing(boards, server));
+                self.exact &= update(nodes, place, standing(boards, server));
             }
             place = next;
         }
@@ -254,44 +263,40 @@ impl Tournaments {
     #[inline(never)]
     fn read_again(
         &mut self,
+        nodes: &mut [Node],
         service: &Service,
         boards: &Boards,
         now: Tick,
         standing: impl Fn(&Boards, &Candidate) -> Standing,
     ) {
+        let nodes = self.nodes(nodes);
         let count = service.servers.len() as u32;
-        let tree = self.trees[service.id.0 as usize];
-        let until = count.min(tree.hand + READ_AGAIN);
-        for place in tree.hand..until {
-            self.update(service.id, place, standing(boards, &service.servers[place as usize]));
+        let until = count.min(self.hand + READ_AGAIN);
+        for place in self.hand..until {
+            self.exact &= update(nodes, place, standing(boards, &service.servers[place as usize]));
         }
-        let tree = &mut self.trees[service.id.0 as usize];
-        (tree.read, tree.hand) = (now, if until < count { until } else { 0 });
+        (self.read, self.hand) = (now, if until < count { until } else { 0 });
     }
+}
 
-    /// A server stands like this now: plays the way from its leaf to the root again. Who wins cannot be predicted, so
-    /// nothing on the way branches on it.
-    #[inline]
-    fn update(&mut self, service: ServiceId, place: u32, standing: Standing) {
-        let tree = &mut self.trees[service.0 as usize];
-        let Some(key) = key(standing) else {
-            tree.exact = false;
-            return;
-        };
-        let nodes = &mut self.nodes[tree.first as usize..(tree.first + tree.size * 2) as usize];
-        let mut node = (tree.size + place) as usize;
-        if nodes[node].key == key {
-            return;
-        }
-        nodes[node].key = key;
-        let mut best = (key, place);
-        while node > 1 {
-            let rival = nodes[node ^ 1];
-            // Of equals the left one wins: from the right, an equal loses.
-            let lost = rival.key < best.0 + (node & 1) as u64;
-            best = if lost { (rival.key, rival.place) } else { best };
-            node /= 2;
-            (nodes[node].key, nodes[node].place) = best;
-        }
+/// A server stands like this now: plays the way from its leaf to the root of a tree again. Who wins cannot be predicted, so
+/// nothing on the way branches on it. False, and nothing is changed, if the key would not be exact.
+#[inline]
+fn update(nodes: &mut [Node], place: u32, standing: Standing) -> bool {
+    let Some(key) = key(standing) else { return false };
+    let mut node = nodes.len() / 2 + place as usize;
+    if nodes[node].key == key {
+        return true;
     }
+    nodes[node].key = key;
+    let mut best = (key, place);
+    while node > 1 {
+        let rival = nodes[node ^ 1];
+        // Of equals the left one wins: from the right, an equal loses.
+        let lost = rival.key < best.0 + (node & 1) as u64;
+        best = if lost { (rival.key, rival.place) } else { best };
+        node /= 2;
+        (nodes[node].key, nodes[node].place) = best;
+    }
+    true
 }
