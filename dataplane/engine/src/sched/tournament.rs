@@ -19,6 +19,7 @@ use super::ranking::{Standing, best};
 use crate::board::Boards;
 use crate::tables::{Candidate, ServerId, Service};
 use crate::tick::Tick;
+use std::hint::select_unpredictable;
 
 /// Smaller services are scanned. With 10 servers a scan already takes 600 instructions, the tree 290.
 const SERVERS_MIN: usize = 4;
@@ -294,7 +295,7 @@ fn update(nodes: &mut [Node], place: u32, standing: Standing) -> bool {
         let rival = nodes[node ^ 1];
         // Of equals the left one wins: from the right, an equal loses.
         let lost = rival.key < best.0 + (node & 1) as u64;
-        best = if lost { (rival.key, rival.place) } else { best };
+        best = select_unpredictable(lost, (rival.key, rival.place), best);
         node /= 2;
         (nodes[node].key, nodes[node].place) = best;
     }
