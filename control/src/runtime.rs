@@ -3,7 +3,7 @@
 use crate::commands::DirectorCommands;
 use crate::config::{Config, Ipvs, SyncDaemon};
 use crate::dataplane::Dataplane;
-use crate::director::{Director, Limits, MarkError, SettingError, StaticResolver};
+use crate::director::{Director, Limits, MarkError, SettingError, StaticResolver, without_effect};
 use crate::ipvsadm::SystemNames;
 use crate::log::Log;
 use crate::mirror::{Mirror, MirrorPort, NeighbourRequests, StaticWays};
@@ -138,26 +138,29 @@ impl Runtime {
             tracing::warn!("{key} has changed: restart shuntd to put it in force");
         }
         let mut director = lock(&self.director);
-        let applied =
-            apply_ipvs(&mut director, &new.ipvs, &self.config.ipvs).map_err(|error| error.to_string());
-        // Rules that operators added stay, unless the file's changed.
-        let applied = applied.and_then(|()| match new.mark == self.config.mark {
-            true => Ok(()),
-            false => director.set_marks(new.mark.clone()).map_err(|(_, error)| error.to_string()),
-        });
-        let applied = applied.and_then(|()| director.publish().map_err(|lagging| lagging.to_string()));
-        drop(director);
-        if let Err(error) = applied {
-            tracing::error!("configuration not in force as a whole: {error}");
+        // What was read was checked by the tables that these ask, so neither refuses. If one did, its section would be
+        // tried again by the next reload.
+        match apply_ipvs(&mut director, &new.ipvs, &self.config.ipvs) {
+            Ok(()) => self.config.ipvs = new.ipvs.clone(),
+            Err(error) => tracing::error!("[ipvs] is not in force as a whole: {error}"),
         }
+        // Rules that operators added stay, unless the file's changed.
+        if new.mark != self.config.mark {
+            match director.set_marks(new.mark.clone()) {
+                Ok(()) => self.config.mark = new.mark.clone(),
+                Err((_, error)) => tracing::error!("[[mark]] is not in force: {error}"),
+            }
+        }
+        if let Err(lagging) = director.publish() {
+            tracing::warn!(%lagging, "a re-read configuration is in force late");
+        }
+        drop(director);
         self.mirror.reload(StaticWays::of(&new));
         self.log.set_level(new.log.level);
         tracing::info!("configuration read again; changed and in force: {}", listed(&diff.live));
         // Keys that wait stay as they are in force, so that the next reload names them again.
-        self.config.ipvs = new.ipvs;
         self.config.next_hop = new.next_hop;
         self.config.local_address = new.local_address;
-        self.config.mark = new.mark;
         self.config.log = new.log;
         if let Some(saver) = &self.saver {
             saver.configure(configured(&self.config));
@@ -197,6 +200,9 @@ fn apply_ipvs(director: &mut Director, new: &Ipvs, old: &Ipvs) -> Result<(), Set
     for ((name, value), (_, old)) in new.sysctls().into_iter().zip(old.sysctls()) {
         if value != old {
             director.set_sysctl(name, &value)?;
+            if let Some(why) = without_effect(name) {
+                tracing::warn!("ipvs.{name} has no effect: {why}");
+            }
         }
     }
     Ok(())

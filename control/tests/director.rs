@@ -360,12 +360,39 @@ fn sysctls() {
         director.set_sysctl("nonsense", "1").unwrap_err().to_string(),
         "there is no setting `nonsense'"
     );
-    assert!(director.set_sysctl("conntrack", "1").unwrap_err().to_string().contains("connection tracking"));
     director.publish().unwrap();
     let tables = published(&rig);
     let settings = tables.settings();
     assert_eq!((settings.drop_packet, settings.expire_nodest_conn, settings.lblc_expiration), (3, true, 60));
     assert!(director.sysctls().contains(&("drop_packet", "3".to_owned())));
+}
+
+/// What the files below `/proc/sys/net/ipv4/vs` said on a Linux 6.1 kernel that has just loaded IPVS.
+#[test]
+fn names_and_defaults_of_sysctls_are_the_kernels() {
+    let recorded: serde_json::Value =
+        serde_json::from_str(include_str!("../testdata/cli/09-list.json")).unwrap();
+    let cases = recorded["cases"].as_array().unwrap();
+    let case = cases.iter().find(|case| case["cmd"].as_str().unwrap().contains("/proc/sys/net/ipv4/vs/"));
+    let kernel: Vec<(&str, String)> = case.expect("the recording has them")["stdout"]
+        .as_str()
+        .unwrap()
+        .lines()
+        .map(|line| line.split_once(" = ").unwrap())
+        .map(|(name, value)| (name, value.replace('\t', " ")))
+        // It depends on the memory of the machine.
+        .filter(|(name, _)| *name != "sync_qlen_max")
+        .collect();
+    assert!(kernel.len() > 20);
+    let rig = Rig::new(1, 1);
+    let mut here = rig.director.lock().unwrap().sysctls();
+    // A parameter of a module, and files of modules that were not loaded.
+    let elsewhere = ["ftp_port", "lblc_expiration", "lblcr_expiration", "sync_qlen_max"];
+    for name in elsewhere {
+        let place = here.iter().position(|(have, _)| *have == name).expect(name);
+        here.remove(place);
+    }
+    assert_eq!(here, kernel);
 }
 
 /// The first picks of a fresh worker for this service.

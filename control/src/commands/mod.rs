@@ -59,7 +59,12 @@ const SUB_COMMANDS: &[SubCommand] = &[
         help: "what is in force on each NIC port, and what it has counted",
         run: DirectorCommands::ports,
     },
-    SubCommand { name: "set", arguments: "NAME VALUE", help: "change a setting", run: settings::set },
+    SubCommand {
+        name: "set",
+        arguments: "NAME VALUE... | NAME=VALUE",
+        help: "change a setting",
+        run: settings::set,
+    },
     SubCommand {
         name: "sync",
         arguments: "[--json]",

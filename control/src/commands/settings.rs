@@ -1,6 +1,7 @@
 //! `get` and `set`: the settings that the kernel keeps as sysctls `net.ipv4.vs.*`.
 
 use super::{DirectorCommands, STATUS_FAILED, program, refuse_change, usage};
+use crate::director::without_effect;
 use crate::server::Request;
 use std::io;
 
@@ -17,7 +18,7 @@ pub(super) fn get(
             }
             Ok(0)
         }
-        [wanted] => match settings.iter().find(|(name, _)| name == wanted) {
+        [wanted] => match settings.iter().find(|(name, _)| *name == bare(wanted)) {
             Some((_, value)) => {
                 writeln!(request.stdout, "{value}")?;
                 Ok(0)
@@ -36,7 +37,8 @@ pub(super) fn set(
     arguments: &[String],
     request: &mut Request<'_>,
 ) -> io::Result<u8> {
-    let [name, value] = arguments else { return usage(request, "set") };
+    let words = arguments.join(" ");
+    let Some((name, value)) = assignment(&words) else { return usage(request, "set") };
     if let Some(status) = refuse_change(request)? {
         return Ok(status);
     }
@@ -48,5 +50,21 @@ pub(super) fn set(
         writeln!(request.stderr, "{}: {why}", program(request.argv))?;
         return Ok(STATUS_FAILED);
     }
+    if let Some(why) = without_effect(name) {
+        writeln!(request.stderr, "{}: `{name}' has no effect: {why}", program(request.argv))?;
+    }
     Ok(0)
+}
+
+/// The name and value of `NAME VALUE…`, `NAME=VALUE…` or `NAME = VALUE…`, as sysctl(8) and its files have them.
+fn assignment(words: &str) -> Option<(&str, &str)> {
+    let (name, value) = words.trim().split_once([' ', '='])?;
+    let value = value.trim_start();
+    let value = value.strip_prefix('=').unwrap_or(value).trim();
+    (!name.is_empty() && !value.is_empty()).then_some((bare(name), value))
+}
+
+/// `net.ipv4.vs.drop_entry` is the name under which sysctl(8) knows it.
+fn bare(name: &str) -> &str {
+    name.strip_prefix("net.ipv4.vs.").unwrap_or(name)
 }

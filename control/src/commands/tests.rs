@@ -53,7 +53,39 @@ fn settings_are_shown_and_changed() {
     let (status, _, stderr) = rig.run("set drop_entry 9");
     assert_eq!(status, 1);
     assert!(stderr.contains("from 0 to 3"), "{stderr}");
-    assert_eq!(rig.run("set drop_entry"), (2, String::new(), "usage: shuntadm set NAME VALUE\n".into()));
+    let usage = "usage: shuntadm set NAME VALUE... | NAME=VALUE\n";
+    for line in ["set", "set drop_entry", "set drop_entry=", "set =2"] {
+        assert_eq!(rig.run(line), (2, String::new(), usage.into()), "{line}");
+    }
+}
+
+#[test]
+fn settings_are_written_as_sysctl_has_them() {
+    let rig = rig();
+    for (line, name, value) in [
+        ("set sync_threshold 2 70", "sync_threshold", "2 70\n"),
+        ("set sync_threshold '3 60'", "sync_threshold", "3 60\n"),
+        ("set sync_threshold = 4 80", "sync_threshold", "4 80\n"),
+        ("set net.ipv4.vs.drop_entry=1", "net.ipv4.vs.drop_entry", "1\n"),
+        ("set drop_entry = 2", "drop_entry", "2\n"),
+    ] {
+        assert_eq!(rig.run(line), (0, String::new(), String::new()), "{line}");
+        assert_eq!(rig.run(&format!("get {name}")).1, value, "{line}");
+    }
+}
+
+#[test]
+fn settings_that_mean_nothing_here_are_kept_and_the_operator_is_told() {
+    let rig = rig();
+    for (name, default) in [("conntrack", 0), ("debug_level", 0), ("ignore_tunneled", 0), ("snat_reroute", 1)]
+    {
+        assert_eq!(rig.run(&format!("get {name}")).1, format!("{default}\n"));
+        let (status, stdout, stderr) = rig.run(&format!("set {name} {}", 1 - default));
+        assert_eq!((status, stdout.as_str(), stderr.lines().count()), (0, "", 1), "{name}");
+        assert!(stderr.starts_with(&format!("shuntadm: `{name}' has no effect: ")), "{stderr}");
+        assert_eq!(rig.run(&format!("get {name}")).1, format!("{}\n", 1 - default));
+        assert_eq!(rig.run(&format!("set {name} x")).0, 1);
+    }
 }
 
 #[test]

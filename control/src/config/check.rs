@@ -2,7 +2,7 @@
 
 use super::error::Problem;
 use super::{Config, Device, Idle, LocalAddress, NIC_PORTS_MAX, NextHop, NicPort, WORKERS_MAX};
-use crate::sync::{SyncSettings, Unacceptable};
+use crate::director::check_sysctl;
 use std::collections::HashSet;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -176,28 +176,11 @@ impl Config {
         ] {
             range(name, seconds, 1..=TIMEOUT_MAX_S)?;
         }
-        for (name, mode) in [
-            ("ipvs.drop_entry", ipvs.drop_entry),
-            ("ipvs.drop_packet", ipvs.drop_packet),
-            ("ipvs.secure_tcp", ipvs.secure_tcp),
-        ] {
-            range(name, mode, 0..=3)?;
-        }
-        for (name, number) in [
-            ("ipvs.am_droprate", ipvs.am_droprate),
-            ("ipvs.conn_reuse_mode", ipvs.conn_reuse_mode),
-            ("ipvs.lblc_expiration", ipvs.lblc_expiration),
-            ("ipvs.lblcr_expiration", ipvs.lblcr_expiration),
-        ] {
-            range(name, number, 0..=i32::MAX as u32)?;
-        }
-        for (name, value) in ipvs.sysctls() {
-            if let Some(Err(Unacceptable { wanted, .. })) = SyncSettings::default().set(name, &value) {
-                let complaint = format!("{value} is no value: {wanted}");
-                return Err(Problem::new(format!("ipvs.{name}"), complaint));
-            }
-        }
-        Ok(())
+        // As the director will take them.
+        ipvs.sysctls().into_iter().try_for_each(|(name, value)| {
+            check_sysctl(name, &value)
+                .map_err(|error| Problem::new(format!("ipvs.{name}"), error.to_string()))
+        })
     }
 
     fn check_sync_daemons(&self) -> Checked {

@@ -2,12 +2,57 @@
 //! timeouts of `ipvsadm --set`.
 
 use crate::sync::SyncSettings;
+use serde::de::{Deserializer, Error, Unexpected, Visitor};
 use serde::{Deserialize, Serialize};
 use shunt_engine::tables::Settings;
+
+/// On or off: `true` and `false`, or 1 and 0 as the kernel's files have them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Switch(pub bool);
+
+impl From<bool> for Switch {
+    fn from(on: bool) -> Switch {
+        Switch(on)
+    }
+}
+
+impl<'de> Deserialize<'de> for Switch {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Switch, D::Error> {
+        struct OnOrOff;
+
+        impl Visitor<'_> for OnOrOff {
+            type Value = Switch;
+
+            fn expecting(&self, text: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                text.write_str("true, false, 1 or 0")
+            }
+
+            fn visit_bool<E: Error>(self, on: bool) -> Result<Switch, E> {
+                Ok(Switch(on))
+            }
+
+            fn visit_i64<E: Error>(self, number: i64) -> Result<Switch, E> {
+                match number {
+                    0 | 1 => Ok(Switch(number == 1)),
+                    _ => Err(E::invalid_value(Unexpected::Signed(number), &self)),
+                }
+            }
+        }
+
+        from.deserialize_any(OnOrOff)
+    }
+}
 
 /// A value as the kernel's file shows it.
 trait AsSysctl {
     fn as_sysctl(&self) -> String;
+}
+
+impl AsSysctl for Switch {
+    fn as_sysctl(&self) -> String {
+        u32::from(self.0).to_string()
+    }
 }
 
 impl AsSysctl for u8 {
@@ -32,6 +77,7 @@ macro_rules! ipvs {
     (
         timeouts { $($(#[$tdoc:meta])* $timeout:ident: $field:ident,)* }
         sysctls { $($(#[$doc:meta])* $name:ident: $kind:ident,)* }
+        own { $($(#[$odoc:meta])* $own:ident: $okind:ty = $odefault:expr,)* }
         sync { $($(#[$sdoc:meta])* $sync:ident: $skind:ty = $default:expr,)* }
     ) => {
         /// `[ipvs]`. Re-read on SIGHUP: what the file changed since it was last read is set, everything else stays as
@@ -41,6 +87,7 @@ macro_rules! ipvs {
         pub struct Ipvs {
             $($(#[$tdoc])* pub $timeout: u32,)*
             $($(#[$doc])* pub $name: $kind,)*
+            $($(#[$odoc])* pub $own: $okind,)*
             $($(#[$sdoc])* pub $sync: $skind,)*
         }
 
@@ -50,7 +97,8 @@ macro_rules! ipvs {
                 let sync = SyncSettings::default();
                 Ipvs {
                     $($timeout: settings.$field,)*
-                    $($name: settings.$name,)*
+                    $($name: settings.$name.into(),)*
+                    $($own: $odefault,)*
                     $($sync: { let default: fn(SyncSettings) -> $skind = $default; default(sync) },)*
                 }
             }
@@ -61,7 +109,8 @@ macro_rules! ipvs {
             #[must_use]
             pub fn sysctls(&self) -> Vec<(&'static str, String)> {
                 let mut all = vec![
-                    $((stringify!($name), u32::from(self.$name).to_string()),)*
+                    $((stringify!($name), self.$name.as_sysctl()),)*
+                    $((stringify!($own), self.$own.as_sysctl()),)*
                     $((stringify!($sync), self.$sync.as_sysctl()),)*
                 ];
                 all.sort_unstable();
@@ -86,39 +135,50 @@ ipvs! {
         /// Free connection entries, in pages of 4 KiB, below which automatic defences begin.
         amemthresh: u32,
         /// While the backup daemon runs, do not balance.
-        backup_only: bool,
-        /// Flows of a service without servers go on to their own destination.
-        cache_bypass: bool,
-        /// What a new SYN on an old connection means (bits).
+        backup_only: Switch,
+        /// Flows of a firewall-mark service without a server go on to their own destination.
+        cache_bypass: Switch,
+        /// When a SYN on an old connection makes a new one: 0 never, 1 if that is closed, 2 and 3 also if it is half
+        /// closed and its replies are not seen.
         conn_reuse_mode: u32,
         /// Defence: drop random entries (0..=3).
         drop_entry: u8,
         /// Defence: drop packets (0..=3).
         drop_packet: u8,
         /// Connections of a deleted server end at once.
-        expire_nodest_conn: bool,
+        expire_nodest_conn: Switch,
         /// Persistence templates of a quiesced server end at once.
-        expire_quiescent_template: bool,
+        expire_quiescent_template: Switch,
         /// Port of the control connections that the FTP helper looks at; 0: none.
         ftp_port: u32,
-        /// Do not look into tunnel packets that come back in ICMP errors.
-        ignore_tunneled: bool,
         /// Seconds: life of an unused entry of `lblc`.
         lblc_expiration: u32,
         /// Seconds: life of an unused entry of `lblcr`.
         lblcr_expiration: u32,
         /// Tell a real server by ICMP that its connection is gone.
-        nat_icmp_send: bool,
+        nat_icmp_send: Switch,
         /// Path MTU discovery for tunnels.
-        pmtu_disc: bool,
-        /// Balance ICMP as well.
-        schedule_icmp: bool,
-        /// Defence: shorter TCP timeouts (0..=3).
+        pmtu_disc: Switch,
+        /// An ICMP error about a packet of an unknown flow is scheduled as that packet would be.
+        schedule_icmp: Switch,
+        /// Defence: a TCP connection is established by its server's answers alone (0..=3).
         secure_tcp: u8,
         /// SCTP connections may begin with any chunk.
-        sloppy_sctp: bool,
+        sloppy_sctp: Switch,
         /// TCP connections may begin with any packet.
-        sloppy_tcp: bool,
+        sloppy_tcp: Switch,
+    }
+    own {
+        /// Counters and rates of the lists move.
+        run_estimation: Switch = Switch(true),
+        /// No effect.
+        conntrack: Switch = Switch(false),
+        /// No effect.
+        debug_level: u32 = 0,
+        /// No effect.
+        ignore_tunneled: Switch = Switch(false),
+        /// No effect.
+        snat_reroute: Switch = Switch(true),
     }
     sync {
         /// Synchronisation of persistent services: templates only.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::director::Director;
+use crate::director::{Director, check_sysctl};
 use std::path::PathBuf;
 
 fn configs() -> PathBuf {
@@ -74,15 +74,39 @@ fn the_reference_shows_the_defaults() {
     assert_eq!(reference.nic_port[0].rx_descriptors, minimal.nic_port[0].rx_descriptors);
 }
 
-#[test]
-fn ipvs_has_the_names_of_the_director() {
+fn director() -> Director {
     let dataplane = std::sync::Arc::new(crate::dataplane::tests::Recorder::new(1, 16));
     let limits = crate::director::Limits { services: 1, servers: 1 };
     let resolver = std::sync::Arc::new(crate::director::StaticResolver::default());
-    let director = Director::new(dataplane, resolver, Vec::new(), limits);
-    let of_director: Vec<_> =
-        director.sysctls().into_iter().filter(|(name, _)| *name != "run_estimation").collect();
-    assert_eq!(Ipvs::default().sysctls(), of_director);
+    Director::new(dataplane, resolver, Vec::new(), limits)
+}
+
+#[test]
+fn ipvs_has_the_names_of_the_director() {
+    assert_eq!(Ipvs::default().sysctls(), director().sysctls());
+}
+
+/// So that what `--check` passes can be put in force.
+#[test]
+fn the_check_takes_what_the_director_takes() {
+    let (mut taken, mut refused) = (0, 0);
+    for (name, _) in Ipvs::default().sysctls().into_iter().chain([("nonsense", String::new())]) {
+        for value in
+            ["0", "1", "3", "4", "65535", "65536", "2147483647", "2147483648", "-1", "x", "2 5", "5 2"]
+        {
+            let checked = check_sysctl(name, value);
+            assert_eq!(checked, director().set_sysctl(name, value), "{name} {value}");
+            *(if checked.is_ok() { &mut taken } else { &mut refused }) += 1;
+        }
+    }
+    assert!(taken > 100 && refused > 100, "{taken} {refused}");
+}
+
+#[test]
+fn switches_are_words_or_numbers() {
+    let parse = |text: &str| Config::parse("f", &format!("{MINIMAL}[ipvs]\n{text}\n")).unwrap().ipvs;
+    assert_eq!(parse("sloppy_tcp = 1\npmtu_disc = 0"), parse("sloppy_tcp = true\npmtu_disc = false"));
+    assert_ne!(parse("sloppy_tcp = 1"), parse("sloppy_tcp = 0"));
 }
 
 #[test]
@@ -129,10 +153,18 @@ fn values_that_make_no_sense_are_refused() {
         ("[control]\nmode = 0o066", "f.toml:8: control.mode: 0o66 is no mode"),
         ("[connections]\nmax_ipv4 = 0\nmax_ipv6 = 0", "f.toml:7: connections: no room for any connection"),
         ("[limits]\nservices = 0", "f.toml:8: limits.services: 0 is out of range"),
-        ("[ipvs]\ndrop_entry = 4", "f.toml:8: ipvs.drop_entry: 4 is out of range: write 0 to 3"),
+        (
+            "[ipvs]\ndrop_entry = 4",
+            "f.toml:8: ipvs.drop_entry: `4' is no value for `drop_entry': a whole number",
+        ),
+        ("[ipvs]\nftp_port = 65536", "f.toml:8: ipvs.ftp_port: `65536' is no value for `ftp_port': a whole"),
+        ("[ipvs]\namemthresh = 2147483648", "f.toml:8: ipvs.amemthresh: `2147483648' is no value"),
+        ("[ipvs]\ndebug_level = 2147483648", "f.toml:8: ipvs.debug_level: `2147483648' is no value"),
+        ("[ipvs]\nsloppy_tcp = 2", "f.toml:8: invalid value: integer `2`, expected true, false, 1 or 0"),
+        ("[ipvs]\nsloppy_tcp = \"on\"", "f.toml:8: invalid type: string \"on\", expected true, false, 1"),
         ("[ipvs]\ntimeout_udp = 0", "f.toml:8: ipvs.timeout_udp: 0 is out of range"),
-        ("[ipvs]\nsync_ports = 3", "f.toml:8: ipvs.sync_ports: 3 is no value: a whole number from 1"),
-        ("[ipvs]\nsync_threshold = [5, 2]", "f.toml:8: ipvs.sync_threshold: 5 2 is no value: two whole"),
+        ("[ipvs]\nsync_ports = 3", "f.toml:8: ipvs.sync_ports: `3' is no value for `sync_ports': a whole"),
+        ("[ipvs]\nsync_threshold = [5, 2]", "f.toml:8: ipvs.sync_threshold: `5 2' is no value for"),
         ("[[sync_daemon]]\nrole = \"slave\"\ninterface = \"a\"", "f.toml:8: unknown variant `slave`"),
         (
             "[[sync_daemon]]\nrole = \"master\"\ninterface = \"a\"\ngroup = \"192.0.2.1\"",

@@ -57,6 +57,7 @@ impl Director {
             server_statistics: self.server_statistics.clone(),
             total: self.total,
             run_estimation: self.run_estimation,
+            unheeded: self.unheeded,
             marks: self.marks.clone(),
             nic_port_names: self.nic_port_names.clone(),
             daemons: Daemons::new(Arc::new(NoHost)),

@@ -26,7 +26,8 @@ pub use resolver::{Resolver, StaticResolver};
 pub use scheduler_name::{name_of_scheduler, scheduler_of_name};
 pub use server::ServerOptions;
 pub use service::ServiceOptions;
-pub use settings::SettingError;
+pub(crate) use settings::check_sysctl;
+pub use settings::{SettingError, without_effect};
 pub use snapshot::{ConnectionCounts, Snapshot};
 pub use statistics::{Counters, Statistics};
 
@@ -75,6 +76,8 @@ pub struct Director {
     total: Statistics,
     /// Do ticks move counters and rates? (Sysctl `run_estimation`.)
     run_estimation: bool,
+    /// Settings that are only kept.
+    unheeded: settings::Unheeded,
     /// Rules of firewall marks, in order.
     marks: Vec<Mark>,
     /// Names of the NIC ports, by id.
@@ -123,6 +126,7 @@ impl Director {
             server_statistics: Chunks::default(),
             total: Statistics::default(),
             run_estimation: true,
+            unheeded: settings::Unheeded::default(),
             marks: Vec::new(),
             nic_port_names: Vec::new(),
             daemons: Daemons::new(Arc::new(NoHost)),

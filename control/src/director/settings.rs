@@ -2,7 +2,7 @@
 //! §14).
 
 use super::{Director, Errno, Refusal};
-use crate::sync::Unacceptable;
+use crate::sync::{SyncSettings, Unacceptable};
 use shunt_engine::tables::Settings;
 
 /// A setting could not be changed.
@@ -11,14 +11,6 @@ pub enum SettingError {
     /// Nothing has this name.
     #[error("there is no setting `{0}'")]
     Unknown(String),
-    /// IPVS has it, but it means nothing here.
-    #[error("`{name}' has no effect in shunt: {why}")]
-    NotApplicable {
-        /// Its name.
-        name: &'static str,
-        /// The reason.
-        why: &'static str,
-    },
     /// Not a number, or out of range.
     #[error("`{value}' is no value for `{name}': a whole number from {min} to {max} is wanted")]
     Value {
@@ -103,7 +95,6 @@ const ENTRIES: &[Entry] = entries! {
     expire_nodest_conn: switch,
     expire_quiescent_template: switch,
     ftp_port: l4_port,
-    ignore_tunneled: switch,
     lblc_expiration: number,
     lblcr_expiration: number,
     nat_icmp_send: switch,
@@ -117,12 +108,54 @@ const ENTRIES: &[Entry] = entries! {
 /// Estimation is control's own business.
 const RUN_ESTIMATION: &str = "run_estimation";
 
-/// What IPVS has beside [`ENTRIES`], and why it is not here.
-const NOT_APPLICABLE: &[(&str, &str)] = &[
-    ("conntrack", "packets do not pass the kernel's connection tracking"),
-    ("debug_level", "the log level stands in the configuration file"),
-    ("snat_reroute", "replies always follow the routes of the mirror"),
+/// What IPVS has beside these, its default, and why it changes nothing here. Scripts that set it go on working, and read
+/// what they wrote.
+const WITHOUT_EFFECT: [(&str, u32, &str); 4] = [
+    ("conntrack", 0, "packets do not pass the kernel's connection tracking"),
+    ("debug_level", 0, "the level of the log stands in the configuration file"),
+    ("ignore_tunneled", 0, "what the kernel takes out of a tunnel never comes back to be balanced"),
+    ("snat_reroute", 1, "replies always follow the routes"),
 ];
+
+/// Values of [`WITHOUT_EFFECT`].
+#[derive(Clone, Copy)]
+pub(super) struct Unheeded([u32; WITHOUT_EFFECT.len()]);
+
+impl Default for Unheeded {
+    fn default() -> Self {
+        Unheeded(WITHOUT_EFFECT.map(|(_, value, _)| value))
+    }
+}
+
+/// Why a setting of IPVS has no effect here. `None`: it has one, or there is no such setting.
+#[must_use]
+pub fn without_effect(name: &str) -> Option<&'static str> {
+    WITHOUT_EFFECT.iter().find(|(have, ..)| *have == name).map(|(.., why)| *why)
+}
+
+/// Would [`Director::set_sysctl`] take this?
+///
+/// # Errors
+/// [`SettingError`], as it would say.
+pub(crate) fn check_sysctl(name: &str, value: &str) -> Result<(), SettingError> {
+    if let Some(entry) = ENTRIES.iter().find(|entry| entry.name == name) {
+        return parse(entry.name, value, entry.max).map(|_| ());
+    }
+    let own = WITHOUT_EFFECT.iter().map(|(name, ..)| *name).chain([RUN_ESTIMATION]);
+    if let Some(name) = own.into_iter().find(|have| *have == name) {
+        return parse(name, value, INT_MAX).map(|_| ());
+    }
+    match SyncSettings::default().set(name, value) {
+        Some(set) => set.map_err(|unacceptable| unacceptable.of(value)),
+        None => Err(SettingError::Unknown(name.to_owned())),
+    }
+}
+
+impl Unacceptable {
+    fn of(self, value: &str) -> SettingError {
+        SettingError::Sync { name: self.name, value: value.to_owned(), wanted: self.wanted }
+    }
+}
 
 fn parse(name: &'static str, value: &str, max: u32) -> Result<u32, SettingError> {
     let error = || SettingError::Value { name, value: value.to_owned(), min: 0, max };
@@ -166,18 +199,17 @@ impl Director {
         }
         let mut sync = self.sync_settings();
         if let Some(set) = sync.set(name, value) {
-            set.map_err(|Unacceptable { name, wanted }| SettingError::Sync {
-                name,
-                value: value.to_owned(),
-                wanted,
-            })?;
+            set.map_err(|unacceptable| unacceptable.of(value))?;
             self.set_sync_settings(sync);
             return Ok(());
         }
-        match NOT_APPLICABLE.iter().find(|(have, _)| *have == name) {
-            Some((name, why)) => Err(SettingError::NotApplicable { name, why }),
-            None => Err(SettingError::Unknown(name.to_owned())),
+        for ((have, ..), place) in WITHOUT_EFFECT.iter().zip(&mut self.unheeded.0) {
+            if *have == name {
+                *place = parse(have, value, INT_MAX)?;
+                return Ok(());
+            }
         }
+        Err(SettingError::Unknown(name.to_owned()))
     }
 
     /// All settings and their values, by name.
@@ -186,6 +218,8 @@ impl Director {
         let mut all: Vec<_> =
             ENTRIES.iter().map(|entry| (entry.name, (entry.get)(settings).to_string())).collect();
         all.push((RUN_ESTIMATION, u32::from(self.run_estimation).to_string()));
+        let unheeded = WITHOUT_EFFECT.iter().zip(&self.unheeded.0);
+        all.extend(unheeded.map(|((name, ..), value)| (*name, value.to_string())));
         all.extend(self.sync_settings().list());
         all.sort_unstable();
         all

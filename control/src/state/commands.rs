@@ -26,11 +26,8 @@ pub(super) fn text(director: &Mutex<Director>, configured: &Configured) -> Vec<u
     let mut text = String::new();
     let sysctls_configured = configured.ipvs.sysctls();
     for (name, value) in sysctls {
-        // The configuration does not have this one.
-        let default = (name == "run_estimation").then(|| "1".to_owned());
-        let configured =
-            sysctls_configured.iter().find(|(have, _)| *have == name).map(|(_, value)| value.clone());
-        if configured.or(default).is_some_and(|configured| value != configured) {
+        let configured = sysctls_configured.iter().find(|(have, _)| *have == name);
+        if configured.is_some_and(|(_, configured)| value != *configured) {
             text += &format!("{SETTING}{name} {value}\n");
         }
     }

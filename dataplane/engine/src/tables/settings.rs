@@ -23,7 +23,6 @@ pub struct Settings {
     pub pmtu_disc: bool,
     pub conn_reuse_mode: u32,
     pub schedule_icmp: bool,
-    pub ignore_tunneled: bool,
     pub backup_only: bool,
     /// Free entries of the connection tables, in pages of 4 KiB, below which the automatic defences begin.
     pub amemthresh: u32,
@@ -56,7 +55,6 @@ impl Default for Settings {
             pmtu_disc: true,
             conn_reuse_mode: 1,
             schedule_icmp: false,
-            ignore_tunneled: false,
             backup_only: false,
             amemthresh: 1024,
             ftp_port: 21,
