@@ -49,8 +49,9 @@ const SUB_COMMANDS: &[SubCommand] = &[
     },
     SubCommand {
         name: "mark",
-        arguments: "add MARK [KEY VALUE]... | del N | list",
-        help: "rules of firewall marks; keys: family source destination protocol sports dports nic_port",
+        arguments: "add MARK [KEY VALUE]... [before N] | del N | list | load",
+        help: "rules of firewall marks; keys: family source destination protocol sports dports nic_port; \
+               load replaces all by those of standard input",
         run: marks::run,
     },
     SubCommand {

@@ -24,12 +24,16 @@ fn rig() -> Rig {
 impl Rig {
     /// Status, standard output, standard error.
     fn run_as(&self, line: &str, access: Access) -> (u8, String, String) {
+        self.feed_as(line, "", access)
+    }
+
+    fn feed_as(&self, line: &str, input: &str, access: Access) -> (u8, String, String) {
         let argv = crate::protocol::argv(line).unwrap();
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let status = self.commands.run(Request {
             argv: &argv,
             access,
-            stdin: &mut io::empty(),
+            stdin: &mut input.as_bytes(),
             stdout: &mut stdout,
             stderr: &mut stderr,
         });
@@ -160,4 +164,43 @@ fn marks_are_added_listed_and_deleted() {
     assert_eq!(rig.run("mark del 1").0, 0);
     assert_eq!(published().len(), 1);
     assert_eq!(rig.run("mark").0, 2);
+    // Into the middle.
+    assert_eq!(rig.run("mark add 7 before 1").0, 0);
+    assert_eq!(rig.run("mark add 8 protocol udp before 2").0, 0);
+    let list = "1: 7\n2: 8 protocol udp\n3: 6 family 6\n";
+    assert_eq!(rig.run("mark list").1, list);
+    for line in ["mark add 9 before 4", "mark add 9 before", "mark add before 1"] {
+        assert_eq!(rig.run(line).0, 1, "{line}");
+    }
+    assert_eq!(rig.run("mark list").1, list);
+}
+
+#[test]
+fn rules_of_marks_are_loaded_in_one_publication_or_not_at_all() {
+    let rig = rig();
+    let publications = || rig.dataplane.published.lock().unwrap().len();
+    let rules: String =
+        (1..=10_000).map(|mark| format!("{mark} destination 10.{}.{}.1\n", mark / 256, mark % 256)).collect();
+    let before = publications();
+    assert_eq!(rig.feed_as("mark load", &format!("# all\n\n{rules}"), Access::ReadWrite).0, 0);
+    assert_eq!(publications(), before + 1);
+    let list = rig.run("mark list").1;
+    assert_eq!(list.lines().count(), 10_000);
+    // What is listed can be loaded.
+    assert_eq!(rig.feed_as("mark load", &list, Access::ReadWrite).0, 0);
+    assert_eq!(rig.run("mark list").1, list);
+    let (status, _, stderr) = rig.feed_as("mark load", "5\n0\n", Access::ReadWrite);
+    assert_eq!(
+        (status, stderr.as_str()),
+        (1, "shuntadm: line 2: a mark is a number from 1 to 4294967295; nothing was changed\n")
+    );
+    assert_eq!(rig.feed_as("mark load", "5\n", Access::ReadOnly).0, 1);
+    // Two ragged ranges, 900 blocks each in both families.
+    let ragged = "5 sports 1-65534 dports 1-65534\n".repeat(600);
+    let (status, _, stderr) = rig.feed_as("mark load", &ragged, Access::ReadWrite);
+    assert!(
+        status == 1 && stderr.contains("rule 583: with this rule all rules have more than 1048576"),
+        "{stderr}"
+    );
+    assert_eq!(rig.run("mark list").1, list);
 }

@@ -2,7 +2,7 @@
 
 use super::error::Problem;
 use super::{Config, Device, Idle, LocalAddress, NIC_PORTS_MAX, NextHop, NicPort, WORKERS_MAX};
-use crate::director::check_sysctl;
+use crate::director::{check_sysctl, rules_of};
 use std::collections::HashSet;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -244,11 +244,10 @@ impl Config {
             known(path("nic_port"), nic_port)?;
         }
         let names: Vec<_> = self.nic_port.iter().map(|nic_port| nic_port.name.clone()).collect();
-        for (index, mark) in self.mark.iter().enumerate() {
-            mark.rules(&names)
-                .map_err(|error| Problem::new(format!("mark.{index}.mark"), error.to_string()))?;
-        }
-        Ok(())
+        let rules = rules_of(&self.mark, &names);
+        rules
+            .map(drop)
+            .map_err(|(index, error)| Problem::new(format!("mark.{index}.mark"), error.to_string()))
     }
 }
 

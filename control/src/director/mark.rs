@@ -43,6 +43,33 @@ pub enum MarkError {
     /// A key without a value.
     #[error("`{0}' needs a value")]
     Missing(String),
+    /// Ranges of L4 ports are cut into aligned blocks, and all of them must fit into memory.
+    #[error(
+        "with this rule all rules have more than {MARK_KEYS_MAX} combinations of port blocks: write ranges that begin \
+         and end at multiples of a power of two, or fewer rules"
+    )]
+    TooMany,
+}
+
+/// Entries of the index of all rules, at most, some 64 bytes each: a rule whose ports are single ones or all has one, a
+/// rule with two ragged ranges up to 900.
+pub const MARK_KEYS_MAX: usize = 1 << 20;
+
+/// The engine's rules.
+///
+/// # Errors
+/// The first rule that makes no sense, by its place from 0, and why.
+pub(crate) fn rules_of(marks: &[Mark], nic_ports: &[String]) -> Result<Vec<MarkRule>, (usize, MarkError)> {
+    let (mut rules, mut keys) = (Vec::new(), 0);
+    for (index, mark) in marks.iter().enumerate() {
+        let of_mark = mark.rules(nic_ports).map_err(|error| (index, error))?;
+        keys += of_mark.iter().map(MarkRule::keys).sum::<usize>();
+        if keys > MARK_KEYS_MAX {
+            return Err((index, MarkError::TooMany));
+        }
+        rules.extend(of_mark);
+    }
+    Ok(rules)
 }
 
 /// A range of L4 ports, written `80` or `80-90`.

@@ -20,7 +20,8 @@ mod statistics;
 mod sync;
 mod trash;
 
-pub use mark::{L4Ports, Mark, MarkError, Protocol};
+pub(crate) use mark::rules_of;
+pub use mark::{L4Ports, MARK_KEYS_MAX, Mark, MarkError, Protocol};
 pub use refusal::{Errno, Refusal};
 pub use resolver::{Resolver, StaticResolver};
 pub use scheduler_name::{name_of_scheduler, scheduler_of_name};
@@ -295,10 +296,7 @@ impl Director {
     /// # Errors
     /// The first rule that makes no sense, by its place from 0, and why. Nothing is changed then.
     pub fn set_marks(&mut self, marks: Vec<Mark>) -> Result<(), (usize, MarkError)> {
-        let mut rules = Vec::new();
-        for (index, mark) in marks.iter().enumerate() {
-            rules.extend(mark.rules(&self.nic_port_names).map_err(|error| (index, error))?);
-        }
+        let rules = mark::rules_of(&marks, &self.nic_port_names)?;
         self.tables.set_marks(shunt_engine::tables::Marks::new(rules));
         self.marks = marks;
         self.unpublished = true;

@@ -76,6 +76,12 @@ impl MarkIndex {
 
     /// The number of the first rule that matches.
     pub(super) fn find(&self, packet: &Marked) -> Option<usize> {
+        self.probe(packet, |_| {})
+    }
+
+    /// The same; tells `probed` of each look into a map.
+    #[inline]
+    fn probe(&self, packet: &Marked, mut probed: impl FnMut(&Space)) -> Option<usize> {
         let family = Family::of(&packet.dst);
         let (source, destination) = (bits(packet.src), bits(packet.dst));
         let mut best = u32::MAX;
@@ -87,6 +93,7 @@ impl MarkIndex {
             if lengths.family != family {
                 continue;
             }
+            probed(space);
             let key = Key {
                 source: masked(source, lengths.source),
                 destination: masked(destination, lengths.destination),
@@ -155,7 +162,7 @@ fn prefix(prefix: Option<Prefix>, family: Family) -> Option<(u128, u8)> {
 }
 
 /// Aligned blocks that make up a range of ports: the first port of each, and the bits that it fixes. At most 30.
-fn blocks(range: &RangeInclusive<u16>) -> impl Iterator<Item = (u16, u8)> {
+pub(super) fn blocks(range: &RangeInclusive<u16>) -> impl Iterator<Item = (u16, u8)> {
     let (mut next, end) = (u32::from(*range.start()), u32::from(*range.end()) + 1);
     std::iter::from_fn(move || {
         if next >= end {
@@ -265,5 +272,55 @@ mod tests {
             }
         }
         assert!((6_000..59_000).contains(&found), "both answers come up: {found}");
+    }
+    /// One rule of this many, for a network of 256 addresses and one L4 port; every third is of an address alone.
+    fn rule_of_many(number: u32) -> MarkRule {
+        let network =
+            Prefix { address: std::net::Ipv4Addr::from_bits(0x0a00_0000 | number << 8).into(), len: 24 };
+        let host =
+            Prefix { address: std::net::Ipv4Addr::from_bits(0x0a00_0007 | number << 8).into(), len: 32 };
+        let l4_port = 1 + (number % 60_000) as u16;
+        MarkRule {
+            family: Family::V4,
+            source: None,
+            destination: Some(if number.is_multiple_of(3) { host } else { network }),
+            protocol: Some(6),
+            sports: 0..=u16::MAX,
+            dports: if number.is_multiple_of(3) { 0..=u16::MAX } else { l4_port..=l4_port },
+            nic_port: None,
+            mark: number + 1,
+        }
+    }
+
+    #[test]
+    fn ten_thousand_rules_cost_a_probe_for_each_combination_of_lengths() {
+        let rules: Vec<MarkRule> = (0..10_000).map(rule_of_many).collect();
+        let index = MarkIndex::new(&rules);
+        for number in [0, 1, 2, 4_999, 9_998, 9_999] {
+            let dst = std::net::Ipv4Addr::from_bits(0x0a00_0007 | number << 8).into();
+            let dport = 1 + (number % 60_000) as u16;
+            let src = std::net::Ipv4Addr::LOCALHOST.into();
+            let packet = Marked { src, dst, protocol: 6, sport: 9, dport, nic_port: NicPortId(0) };
+            for (packet, expected) in
+                [(packet, Some(number as usize)), (Marked { protocol: 17, ..packet }, None)]
+            {
+                let mut probes = 0;
+                assert_eq!(index.probe(&packet, |_| probes += 1), expected);
+                assert!(probes <= 2, "{probes} probes for rule {number}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_rule_has_as_many_keys_as_it_says() {
+        let mut dice = Dice(9);
+        for _ in 0..200 {
+            let rule = dice.rule(1);
+            let index = MarkIndex::new(std::slice::from_ref(&rule));
+            let made: usize = index.spaces.iter().map(|space| space.rules.len()).sum();
+            // A rule that contradicts itself makes none.
+            assert!(made == rule.keys() || made == 0, "{rule:?}");
+        }
+        assert_eq!(MarkRule { sports: 1..=65_534, dports: 1..=65_534, ..rule_of_many(1) }.keys(), 900);
     }
 }

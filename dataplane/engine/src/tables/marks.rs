@@ -2,7 +2,7 @@
 //!
 //! Only packets without a connection are marked, so rules cost established flows nothing.
 
-use super::mark_index::MarkIndex;
+use super::mark_index::{self, MarkIndex};
 use super::service::Family;
 use shunt_wire::NicPortId;
 use std::net::IpAddr;
@@ -68,6 +68,15 @@ pub struct Marked {
     pub dport: u16,
     /// NIC port.
     pub nic_port: NicPortId,
+}
+
+impl MarkRule {
+    /// How many entries of the index the rule takes, some 64 bytes each: one for each aligned block of source ports with
+    /// each of destination ports. 1 to 900; single ports and all ports are one block.
+    #[must_use]
+    pub fn keys(&self) -> usize {
+        mark_index::blocks(&self.sports).count() * mark_index::blocks(&self.dports).count()
+    }
 }
 
 #[cfg(test)]
