@@ -5,6 +5,7 @@
 
 mod marks;
 mod settings;
+mod stats;
 mod sync;
 mod workers;
 
@@ -65,6 +66,12 @@ const SUB_COMMANDS: &[SubCommand] = &[
         arguments: "NAME VALUE... | NAME=VALUE",
         help: "change a setting",
         run: settings::set,
+    },
+    SubCommand {
+        name: "stats",
+        arguments: "[--json]",
+        help: "connections, packets and bytes of all services together, and their rates",
+        run: stats::show,
     },
     SubCommand {
         name: "sync",

@@ -133,6 +133,35 @@ fn workers_balance() {
 }
 
 #[test]
+fn statistics_of_the_whole_director() {
+    use crate::dataplane::Dataplane;
+    use shunt_engine::board::bump;
+    let rig = rig();
+    assert_eq!(rig.run("-A -t 10.0.0.1:80").0, 0);
+    for server in 1..=2 {
+        assert_eq!(rig.run(&format!("-a -t 10.0.0.1:80 -r 10.1.0.{server} -m")).0, 0);
+        let counts = rig.dataplane.boards().mine(shunt_engine::tables::ServerId(server - 1)).unwrap();
+        bump(&counts.conns, 10);
+        counts.in_bytes.store(5_000_000_000, std::sync::atomic::Ordering::Relaxed);
+    }
+    // What deleted servers had counted stays.
+    assert_eq!(rig.run("-d -t 10.0.0.1:80 -r 10.1.0.1").0, 0);
+    rig.commands.director().tick(shunt_engine::Tick(2000)).unwrap();
+    let text = rig.run("stats").1;
+    let row = |name: &str| -> Vec<String> {
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{text}"));
+        line.split_whitespace().skip(1).map(str::to_owned).collect()
+    };
+    assert_eq!(row("connections"), ["20", "2"]);
+    assert_eq!(row("in_bytes")[0], "10000000000");
+    let json: serde_json::Value = serde_json::from_str(&rig.run("stats --json").1).unwrap();
+    assert_eq!((&json["statistics"]["connections"], &json["rates"]["connections"]), (&20.into(), &2.into()));
+    assert_eq!(rig.run("-Z").0, 0);
+    assert!(rig.run("stats").1.contains("connections                      0"));
+    assert_eq!(rig.run("stats x").0, 2);
+}
+
+#[test]
 fn other_words_are_explained() {
     let rig = rig();
     assert_eq!(rig.run("version").1, "shuntd 1.2.3\n");
