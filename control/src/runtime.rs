@@ -9,7 +9,7 @@ use crate::log::Log;
 use crate::mirror::{Mirror, MirrorPort, NeighbourRequests, StaticWays};
 use crate::server::{Patience, Server, SocketError, SocketLock};
 use crate::state::{self, Configured, Saver};
-use crate::sync::{KernelHost, Role};
+use crate::sync::KernelHost;
 use shunt_engine::Tick;
 use shunt_engine::tables::NicPortInfo;
 use std::io;
@@ -33,16 +33,6 @@ pub enum StartError {
     /// The kernel does not tell its routes.
     #[error("cannot mirror the kernel's routes and neighbours: {0}; it needs CAP_NET_ADMIN")]
     Mirror(io::Error),
-    /// A daemon of `[[sync_daemon]]`.
-    #[error("[[sync_daemon]] {role:?} on {interface}: {why}")]
-    SyncDaemon {
-        /// What it does.
-        role: Role,
-        /// Its interface.
-        interface: String,
-        /// Why it does not start.
-        why: String,
-    },
     /// The control socket.
     #[error(transparent)]
     Socket(#[from] SocketError),
@@ -106,13 +96,13 @@ impl Runtime {
         lock(&director).set_nic_port_names(names);
         lock(&director).set_marks(config.mark.clone()).map_err(|(_, error)| error)?;
         let dataplane = lock(&director).dataplane().clone();
-        if let Some(file) = &config.state.file {
-            state::restore(file, &director, &*dataplane);
-        }
+        let daemons =
+            config.state.file.as_ref().and_then(|file| state::restore(file, &director, &*dataplane));
+        let daemons = daemons.unwrap_or_else(|| config.sync_daemon.clone());
         // The mirror publishes ways to everyone; only then may packets come.
         let mirror = Mirror::start(nic_ports, StaticWays::of(config), director.clone(), requests);
         let mirror = mirror.map_err(StartError::Mirror)?;
-        start_daemons(&mut lock(&director), &config.sync_daemon)?;
+        start_daemons(&mut lock(&director), &daemons);
         dataplane.open();
         let saver = start_saver(config, &director).map_err(StartError::Thread)?;
         let ticker = Ticker::start(director.clone()).map_err(StartError::Thread)?;
@@ -175,7 +165,7 @@ impl Runtime {
 }
 
 fn configured(config: &Config) -> Configured {
-    Configured { ipvs: config.ipvs.clone(), marks: config.mark.clone() }
+    Configured { ipvs: config.ipvs.clone(), marks: config.mark.clone(), daemons: config.sync_daemon.clone() }
 }
 
 fn start_saver(config: &Config, director: &Arc<Mutex<Director>>) -> io::Result<Option<Saver>> {
@@ -208,21 +198,20 @@ fn apply_ipvs(director: &mut Director, new: &Ipvs, old: &Ipvs) -> Result<(), Set
     Ok(())
 }
 
-/// Starts the daemons of the configuration. The kernel's interfaces, twins among them, are there by now.
-fn start_daemons(director: &mut Director, daemons: &[SyncDaemon]) -> Result<(), StartError> {
+/// Starts the daemons. The twins are there by now; other interfaces may come later, and service does not wait for them.
+fn start_daemons(director: &mut Director, daemons: &[SyncDaemon]) {
     director.set_daemon_host(Arc::new(KernelHost));
     for daemon in daemons {
-        let started = director.start_daemon(daemon.role, &daemon.options());
-        started.map_err(|refusal| StartError::SyncDaemon {
-            role: daemon.role,
-            interface: daemon.interface.clone(),
-            why: refusal.explained(),
-        })?;
+        if let Err(refusal) = director.want_daemon(daemon.role, &daemon.options()) {
+            let (role, interface, why) = (daemon.role.name(), &daemon.interface, refusal.explained());
+            tracing::error!(
+                "the synchronisation daemon {role} on {interface} waits: {why}; it is tried again every 2 s"
+            );
+        }
     }
     if let Err(lagging) = director.publish() {
         tracing::warn!(%lagging, "synchronisation begins late");
     }
-    Ok(())
 }
 
 /// The thread that moves statistics and frees deleted servers. Ends when it is dropped.

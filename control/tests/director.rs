@@ -3,14 +3,15 @@
 mod fake;
 
 use fake::Rig;
-use shunt_control::director::StaticResolver;
+use shunt_control::director::{Errno, Refusal, StaticResolver};
 use shunt_control::ipvsadm::Access;
+use shunt_control::sync::{DaemonHost, DaemonOptions, DaemonParts, Role, Running};
 use shunt_engine::Tick;
 use shunt_engine::sched::{NewFlow, Schedulers};
 use shunt_engine::tables::{Hop, SchedulerKind, Server, ServerId, ServiceKey, Tables};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 fn key(text: &str) -> ServiceKey {
     let (vaddr, vport) = text.rsplit_once(':').unwrap();
@@ -365,6 +366,55 @@ fn sysctls() {
     let settings = tables.settings();
     assert_eq!((settings.drop_packet, settings.expire_nodest_conn, settings.lblc_expiration), (3, true, 60));
     assert!(director.sysctls().contains(&("drop_packet", "3".to_owned())));
+}
+
+/// The interface of a daemon comes and goes.
+#[derive(Default)]
+struct Plug(AtomicBool);
+
+impl DaemonHost for Plug {
+    fn mtu(&self, _: &str) -> Result<u32, Refusal> {
+        if self.0.load(Relaxed) { Ok(1500) } else { Err(Errno::Enodev.into()) }
+    }
+
+    fn start(&self, _: DaemonParts) -> Result<Box<dyn Running>, Refusal> {
+        Ok(Box::new(Idle))
+    }
+}
+
+struct Idle;
+
+impl Running for Idle {}
+
+#[test]
+fn a_wanted_daemon_waits_for_its_interface() {
+    let rig = Rig::new(4, 4);
+    let plug = Arc::new(Plug::default());
+    let mut director = rig.director.lock().unwrap();
+    director.set_daemon_host(plug.clone());
+    director.publish().unwrap();
+    let options = DaemonOptions { interface: "sync0".to_owned(), syncid: 3, ..DaemonOptions::default() };
+    assert_eq!(director.want_daemon(Role::Master, &options), Err(Errno::Enodev.into()));
+    director.tick(Tick(2000)).unwrap();
+    assert_eq!(director.waiting_daemons()[0].options, options);
+    assert!(director.daemons().is_empty() && !published(&rig).settings().sync.master);
+    plug.0.store(true, Relaxed);
+    director.tick(Tick(4000)).unwrap();
+    assert!(director.waiting_daemons().is_empty() && published(&rig).settings().sync.master);
+    assert_eq!((director.daemons()[0].role, director.daemons()[0].syncid), (Role::Master, 3));
+    // Who stops one that waits has nothing to wait for any more; one started by hand takes the place of it.
+    plug.0.store(false, Relaxed);
+    let _ = director.want_daemon(Role::Backup, &options);
+    director.stop_daemon(Role::Backup).unwrap();
+    assert_eq!(director.stop_daemon(Role::Backup), Err(Errno::Esrch.into()));
+    let _ = director.want_daemon(Role::Backup, &options);
+    plug.0.store(true, Relaxed);
+    director.start_daemon(Role::Backup, &DaemonOptions { syncid: 9, ..options.clone() }).unwrap();
+    director.tick(Tick(6000)).unwrap();
+    assert_eq!(director.daemons()[1].syncid, 9);
+    assert_eq!(director.start_daemon(Role::Backup, &options), Err(Errno::Eexist.into()));
+    assert_eq!(director.want_daemon(Role::Backup, &options), Err(Errno::Eexist.into()));
+    assert_eq!(director.daemons()[1].syncid, 9);
 }
 
 /// What the files below `/proc/sys/net/ipv4/vs` said on a Linux 6.1 kernel that has just loaded IPVS.

@@ -2,7 +2,7 @@
 
 use super::{DirectorCommands, usage};
 use crate::server::Request;
-use crate::sync::Role;
+use crate::sync::WaitingDaemon;
 use serde_json::{Map, Value, json};
 use std::io;
 
@@ -11,20 +11,24 @@ pub(super) fn show(
     arguments: &[String],
     request: &mut Request<'_>,
 ) -> io::Result<u8> {
-    let (daemons, counters) = {
+    let (daemons, waiting, counters) = {
         let director = commands.director();
-        (director.daemons(), director.sync_counters())
+        (director.daemons(), director.waiting_daemons(), director.sync_counters())
     };
     match arguments {
         [] => {
             for daemon in daemons {
-                let role = if daemon.role == Role::Master { "master" } else { "backup" };
+                let role = daemon.role.name();
                 let (group, first, ttl) = (daemon.group, daemon.l4_port, daemon.ttl);
                 writeln!(
                     request.stdout,
                     "{role}: interface {}, syncid {}, group {group}, {} port(s) from {first}, maxlen {}, ttl {ttl}",
                     daemon.interface, daemon.syncid, daemon.sockets, daemon.maxlen
                 )?;
+            }
+            for WaitingDaemon { role, options, why } in waiting {
+                let (role, interface) = (role.name(), options.interface);
+                writeln!(request.stdout, "{role}: waiting for {interface}: {}", why.explained())?;
             }
             for (name, value, help) in counters.list() {
                 writeln!(request.stdout, "{name:<24}{value:>16}  {help}")?;
@@ -46,9 +50,19 @@ pub(super) fn show(
                     })
                 })
                 .collect();
+            let waiting: Vec<Value> = waiting
+                .iter()
+                .map(|WaitingDaemon { role, options, why }| {
+                    json!({ "role": role, "interface": options.interface, "why": why.explained() })
+                })
+                .collect();
             let counters: Map<String, Value> =
                 counters.list().into_iter().map(|(name, value, _)| (name.to_owned(), value.into())).collect();
-            writeln!(request.stdout, "{}", json!({ "daemons": running, "counters": counters }))?;
+            writeln!(
+                request.stdout,
+                "{}",
+                json!({ "daemons": running, "waiting": waiting, "counters": counters })
+            )?;
         }
         _ => return usage(request, "sync"),
     }

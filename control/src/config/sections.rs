@@ -177,6 +177,13 @@ pub struct SyncDaemon {
 }
 
 impl SyncDaemon {
+    /// As the director was asked for it.
+    #[must_use]
+    pub fn of(role: Role, options: DaemonOptions) -> SyncDaemon {
+        let DaemonOptions { interface, syncid, maxlen, group, l4_port, ttl } = options;
+        SyncDaemon { role, interface, syncid, maxlen, group, l4_port, ttl }
+    }
+
     /// As the director wants it.
     #[must_use]
     pub fn options(&self) -> DaemonOptions {

@@ -177,8 +177,8 @@ impl Director {
         }
     }
 
-    /// The tick of 2 s: moves visible counters and rates, and once a minute frees deleted servers to which no
-    /// connection refers any more.
+    /// The tick of 2 s: moves visible counters and rates, tries again to start daemons that wait, and once a minute frees
+    /// deleted servers to which no connection refers any more.
     ///
     /// # Errors
     /// [`Lagging`] of the publication that may be needed.
@@ -188,11 +188,9 @@ impl Director {
         }
         let boards = self.dataplane.boards().clone();
         let freed = self.trash.run(now, self.in_force, |id| is_used(&boards, id));
-        if freed.is_empty() {
-            return Ok(());
-        }
         self.forget(&freed);
-        self.publish()
+        // A restore that is under way has changes that are not to be published before its end.
+        if self.retry_daemons() || !freed.is_empty() { self.publish() } else { Ok(()) }
     }
 
     fn forget(&mut self, freed: &[ServerId]) {

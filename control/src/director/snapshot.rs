@@ -66,6 +66,12 @@ impl Snapshot {
         service.servers.iter().filter_map(|candidate| self.tables.server(candidate.id))
     }
 
+    /// One server.
+    #[must_use]
+    pub fn server(&self, id: ServerId) -> Option<&Server> {
+        self.tables.server(id)
+    }
+
     /// Was the server with this id deleted?
     #[must_use]
     pub fn is_deleted(&self, id: ServerId) -> bool {

@@ -1,7 +1,7 @@
 //! Synchronisation daemons: which run, and the settings that they and the workers obey (spec `sync.md`).
 
 use super::{Director, Errno, Refusal};
-use crate::sync::{DaemonConfig, DaemonHost, DaemonOptions, Role, SyncCounters, SyncSettings};
+use crate::sync::{DaemonConfig, DaemonHost, DaemonOptions, Role, SyncCounters, SyncSettings, WaitingDaemon};
 use shunt_engine::tables::{Family, ServiceId};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,7 +26,29 @@ impl Director {
         Ok(())
     }
 
-    /// Stops a daemon; returns when it has stopped. Needs a [`Director::publish`].
+    /// As [`Director::start_daemon`], but one that cannot be started is tried again by each [`Director::tick`]: its
+    /// interface may come later than shuntd.
+    ///
+    /// # Errors
+    /// Why it waits.
+    pub fn want_daemon(&mut self, role: Role, options: &DaemonOptions) -> Result<(), Refusal> {
+        self.start_daemon(role, options).inspect_err(|why| self.daemons.wait(role, options, why.clone()))
+    }
+
+    /// Tries again to start those that wait. True if one was.
+    pub(super) fn retry_daemons(&mut self) -> bool {
+        let mut started = false;
+        for WaitingDaemon { role, options, .. } in self.daemons.waiting() {
+            if self.want_daemon(role, &options).is_ok() {
+                let (role, interface) = (role.name(), &options.interface);
+                tracing::info!("the synchronisation daemon {role} on {interface} runs now");
+                started = true;
+            }
+        }
+        started
+    }
+
+    /// Stops a daemon, or the waiting for it; returns when it has stopped. Needs a [`Director::publish`].
     ///
     /// # Errors
     /// ESRCH if it does not run.
@@ -40,6 +62,18 @@ impl Director {
     #[must_use]
     pub fn daemons(&self) -> Vec<DaemonConfig> {
         self.daemons.list()
+    }
+
+    /// The daemons that cannot be started yet.
+    #[must_use]
+    pub fn waiting_daemons(&self) -> Vec<WaitingDaemon> {
+        self.daemons.waiting()
+    }
+
+    /// The daemons that run or wait, as they were asked for, the master first.
+    #[must_use]
+    pub fn wanted_daemons(&self) -> Vec<(Role, DaemonOptions)> {
+        self.daemons.options()
     }
 
     /// What the daemons have done.

@@ -7,8 +7,9 @@
 //!
 //! The last block is of kind [`Kind::End`] and counts the others: a file that was cut off does not pass for a whole one.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -81,10 +82,12 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn create(path: &Path) -> io::Result<Writer> {
-        use std::os::unix::fs::OpenOptionsExt;
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(".new");
         let temporary = path.with_file_name(name);
+        if let Some(folder) = path.parent() {
+            DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        }
         // It tells who talks to whom.
         let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         let mut out = BufWriter::with_capacity(1 << 18, file);

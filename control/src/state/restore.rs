@@ -1,7 +1,9 @@
 //! The state file is put in force, before there are packets.
 
+use super::commands::{self, CarriedOut};
 use super::file::{Kind, Reader, StateError};
-use super::{commands, record};
+use super::record;
+use crate::config::SyncDaemon;
 use crate::dataplane::Dataplane;
 use crate::director::Director;
 use shunt_engine::{ConnectionInfo, InstallFrom, Tally};
@@ -9,16 +11,18 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// Restores what the file holds. A file that cannot be used is set aside, and the director starts empty.
-pub(crate) fn restore(path: &Path, director: &Mutex<Director>, dataplane: &dyn Dataplane) {
-    match try_restore(path, director, dataplane) {
-        Ok(true) => {}
-        Ok(false) => tracing::info!("no state file {}: starting empty", path.display()),
-        Err(error) => {
-            tracing::error!("state not restored: {error}");
-            set_aside(path);
-        }
-    }
+/// Restores what the file holds, and returns the synchronisation daemons to be started, if they are others than the
+/// configuration's. A file that cannot be used is set aside, and the director starts empty.
+pub(crate) fn restore(
+    path: &Path,
+    director: &Mutex<Director>,
+    dataplane: &dyn Dataplane,
+) -> Option<Vec<SyncDaemon>> {
+    try_restore(path, director, dataplane).unwrap_or_else(|error| {
+        tracing::error!("state not restored: {error}");
+        set_aside(path);
+        None
+    })
 }
 
 /// So that the next save does not overwrite what somebody may want to look at.
@@ -30,15 +34,17 @@ fn set_aside(path: &Path) {
     }
 }
 
-/// False if there is no file.
 fn try_restore(
     path: &Path,
     director: &Mutex<Director>,
     dataplane: &dyn Dataplane,
-) -> Result<bool, StateError> {
+) -> Result<Option<Vec<SyncDaemon>>, StateError> {
     let begun = Instant::now();
     // All of it is checked before anything of it counts.
-    let Some(mut reader) = Reader::open(path)? else { return Ok(false) };
+    let Some(mut reader) = Reader::open(path)? else {
+        tracing::info!("no state file {}: starting empty", path.display());
+        return Ok(None);
+    };
     let mut payload = Vec::new();
     while let Some(kind) = reader.next(&mut payload)? {
         let fine = match kind {
@@ -51,7 +57,8 @@ fn try_restore(
     }
     let mut lines = String::new();
     each_block(path, Kind::Commands, |payload, _| lines += &String::from_utf8_lossy(payload))?;
-    for complaint in commands::carry_out(&lines, director) {
+    let CarriedOut { daemons, complaints } = commands::carry_out(&lines, director);
+    for complaint in complaints {
         tracing::warn!("from the state file: {complaint}");
     }
     // Templates first: connections name those that control them.
@@ -69,7 +76,7 @@ fn try_restore(
         tally.created,
         tally.no_room
     );
-    Ok(true)
+    Ok(daemons)
 }
 
 /// The number of records; `None` if they do not fill the payload.

@@ -1,9 +1,10 @@
 use super::file::{Kind, Reader, StateError, Writer};
 use super::{Configured, record, restore, saver};
-use crate::config::Ipvs;
+use crate::config::{Ipvs, SyncDaemon};
 use crate::dataplane::tests::Recorder;
-use crate::director::{Director, Limits, Mark, StaticResolver};
+use crate::director::{Director, Limits, Mark, Refusal, StaticResolver};
 use crate::ipvsadm::{self, Access, NoNames};
+use crate::sync::{DaemonHost, DaemonOptions, DaemonParts, Role, Running};
 use shunt_engine::tables::{Family, ServerId};
 use shunt_engine::{ConnectionInfo, ControlKey, SequenceShift};
 use std::path::Path;
@@ -50,7 +51,7 @@ impl Rig {
 }
 
 fn configured() -> Configured {
-    Configured { ipvs: Ipvs::default(), marks: Vec::new() }
+    Configured { ipvs: Ipvs::default(), marks: Vec::new(), daemons: Vec::new() }
 }
 
 fn connection(caddr: &str, cport: u16) -> ConnectionInfo {
@@ -148,7 +149,7 @@ fn what_is_as_configured_is_left_to_the_configuration() {
     let rig = Rig::new();
     rig.director.lock().unwrap().set_sysctl("drop_entry", "2").unwrap();
     let ipvs = Ipvs { drop_entry: 2, ..Ipvs::default() };
-    rig.save(&path, &Configured { ipvs, marks: Vec::new() });
+    rig.save(&path, &Configured { ipvs, ..configured() });
     let again = Rig::restored(&path);
     assert!(again.director.lock().unwrap().sysctls().contains(&("drop_entry", "0".to_owned())));
 }
@@ -164,6 +165,84 @@ fn connections_of_deleted_servers_stay_behind() {
     *rig.dataplane.connections.lock().unwrap() = vec![to(0, 1), to(1, 2)];
     assert_eq!(rig.save(&path, &configured()), 1);
     assert_eq!(Rig::restored(&path).connections()[0].cport, 2);
+}
+
+/// The scheduler `mh` builds its table of the weights that servers had before they were quiesced.
+#[test]
+fn quiesced_servers_keep_their_last_weight() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state");
+    let rig = Rig::new();
+    rig.run(
+        "-A -t 10.0.0.1:80 -s mh\n-a -t 10.0.0.1:80 -r 10.1.0.1 -g -w 5 -x 20 -y 10\n\
+         -a -t 10.0.0.1:80 -r 10.1.0.2 -g -w 0\n-a -t 10.0.0.1:80 -r 10.1.0.3 -i -w 3\n\
+         -e -t 10.0.0.1:80 -r 10.1.0.1 -g -w 0 -x 20 -y 10\n",
+    );
+    rig.save(&path, &configured());
+    let again = Rig::restored(&path);
+    let weights = |rig: &Rig| -> Vec<_> {
+        let snapshot = rig.director.lock().unwrap().snapshot();
+        let servers = snapshot.services()[0].servers.clone();
+        servers.iter().map(|server| (server.daddr, server.weight, server.last_weight)).collect()
+    };
+    assert_eq!(weights(&again), weights(&rig));
+    assert!(weights(&rig).iter().any(|(_, weight, last)| (*weight, *last) == (0, 5)));
+    for list in ["-L -n --nosort", "-L -n --thresholds"] {
+        assert_eq!(again.run(list), rig.run(list), "{list}");
+    }
+}
+
+/// Interfaces that are all there, and daemons that do nothing.
+struct AnyInterface;
+
+struct Idle;
+
+impl Running for Idle {}
+
+impl DaemonHost for AnyInterface {
+    fn mtu(&self, _: &str) -> Result<u32, Refusal> {
+        Ok(1500)
+    }
+
+    fn start(&self, _: DaemonParts) -> Result<Box<dyn Running>, Refusal> {
+        Ok(Box::new(Idle))
+    }
+}
+
+#[test]
+fn daemons_are_as_operators_left_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state");
+    let rig = Rig::new();
+    rig.director.lock().unwrap().set_daemon_host(Arc::new(AnyInterface));
+    let by_hand = SyncDaemon {
+        role: Role::Master,
+        interface: "sync0".to_owned(),
+        syncid: 7,
+        maxlen: None,
+        group: Some("ff05::81".parse().unwrap()),
+        l4_port: None,
+        ttl: Some(3),
+    };
+    let daemons_after = |daemons: Vec<SyncDaemon>| {
+        rig.save(&path, &Configured { daemons, ..configured() });
+        let again = Rig::new();
+        restore(&path, &again.director, &*again.dataplane)
+    };
+    let configured_daemon = SyncDaemon { role: Role::Backup, ..by_hand.clone() };
+    // None runs: as configured, or stopped by hand.
+    assert_eq!(daemons_after(Vec::new()), None);
+    assert_eq!(daemons_after(vec![configured_daemon.clone()]), Some(Vec::new()));
+    rig.run(
+        "--start-daemon master --mcast-interface sync0 --syncid 7 --mcast-group ff05::81 --mcast-ttl 3\n",
+    );
+    assert_eq!(daemons_after(vec![configured_daemon]), Some(vec![by_hand.clone()]));
+    assert_eq!(daemons_after(vec![by_hand]), None);
+    // Waiting ones are wanted as well.
+    rig.director.lock().unwrap().set_daemon_host(Arc::new(crate::sync::NoHost));
+    let backup = DaemonOptions { interface: "later0".to_owned(), ..DaemonOptions::default() };
+    rig.director.lock().unwrap().want_daemon(Role::Backup, &backup).unwrap_err();
+    assert_eq!(daemons_after(Vec::new()).unwrap()[1], SyncDaemon::of(Role::Backup, backup));
 }
 
 /// Every file that differs from a good one in a byte, or is a piece of it, is refused as a whole and set aside.
@@ -237,7 +316,13 @@ fn what_has_expired_meanwhile_is_not_restored() {
 #[test]
 fn a_failing_save_leaves_the_old_file() {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("none").join("state");
+    let blocked = directory.path().join("blocked");
+    std::fs::write(&blocked, "").unwrap();
+    let path = blocked.join("state");
     let error = saver::save(&path, &Rig::new().director, &configured()).unwrap_err();
     assert!(matches!(error, StateError::Io { .. }), "{error}");
+    // But a folder that is missing is made.
+    let path = directory.path().join("var/shunt/state");
+    saver::save(&path, &Rig::new().director, &configured()).unwrap();
+    assert!(path.exists());
 }

@@ -18,6 +18,17 @@ pub enum Role {
     Backup,
 }
 
+impl Role {
+    /// As ipvsadm writes it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Master => "master",
+            Role::Backup => "backup",
+        }
+    }
+}
+
 /// What an operator asks for. What is left out has the kernel's defaults.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DaemonOptions {
@@ -33,6 +44,16 @@ pub struct DaemonOptions {
     pub l4_port: Option<u16>,
     /// TTL or hop limit of what is sent.
     pub ttl: Option<u8>,
+}
+
+impl DaemonOptions {
+    fn with_interface(&self) -> DaemonOptions {
+        let mut options = self.clone();
+        if options.interface.is_empty() {
+            options.interface = DEFAULT_INTERFACE.to_owned();
+        }
+        options
+    }
 }
 
 /// Options in force.
@@ -69,7 +90,7 @@ const SOCKETS_MAX: u32 = 64;
 
 impl DaemonConfig {
     /// The options in force on an interface with this MTU.
-    fn new(role: Role, options: &DaemonOptions, interface: String, mtu: u32) -> DaemonConfig {
+    fn new(role: Role, options: &DaemonOptions, mtu: u32) -> DaemonConfig {
         let group = options.group.unwrap_or(DEFAULT_GROUP.into());
         // IP and UDP.
         let headers_len = if group.is_ipv4() { 28 } else { 48 };
@@ -82,7 +103,7 @@ impl DaemonConfig {
         };
         DaemonConfig {
             role,
-            interface,
+            interface: options.interface.clone(),
             syncid: options.syncid,
             // At most 65,507.
             maxlen: maxlen as u16,
@@ -155,10 +176,41 @@ impl DaemonHost for NoHost {
     }
 }
 
+/// One that is wanted.
 struct Daemon {
-    config: DaemonConfig,
-    /// Held, not used: dropping it stops the daemon.
-    _running: Box<dyn Running>,
+    /// As it was asked for.
+    options: DaemonOptions,
+    state: State,
+}
+
+enum State {
+    Runs {
+        config: DaemonConfig,
+        /// Held, not used: dropping it stops the daemon.
+        _running: Box<dyn Running>,
+    },
+    /// It could not be started, because of this; it is tried again.
+    Waits(Refusal),
+}
+
+impl Daemon {
+    fn config(&self) -> Option<&DaemonConfig> {
+        match &self.state {
+            State::Runs { config, .. } => Some(config),
+            State::Waits(_) => None,
+        }
+    }
+}
+
+/// A daemon that is wanted and does not run yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaitingDaemon {
+    /// What it would do.
+    pub role: Role,
+    /// As it was asked for.
+    pub options: DaemonOptions,
+    /// Why it does not run.
+    pub why: Refusal,
 }
 
 /// Master and backup, each running or not.
@@ -191,8 +243,9 @@ impl Daemons {
 
     /// Replaces the settings, those that say which daemons run left out.
     pub(crate) fn set_settings(&mut self, mut settings: SyncSettings) {
-        settings.rules.master = self.master.is_some();
-        settings.rules.backup = self.backup.is_some();
+        let runs = |daemon: &Option<Daemon>| daemon.as_ref().is_some_and(|daemon| daemon.config().is_some());
+        settings.rules.master = runs(&self.master);
+        settings.rules.backup = runs(&self.backup);
         self.settings.set(settings);
     }
 
@@ -209,18 +262,18 @@ impl Daemons {
         if options.group.is_some_and(|group| !group.is_multicast()) {
             return Err(Errno::Einval.into());
         }
-        let name = if options.interface.is_empty() { DEFAULT_INTERFACE } else { &options.interface };
-        let mtu = self.host.mtu(name)?;
-        if self.place(role).is_some() {
+        let options = options.with_interface();
+        let mtu = self.host.mtu(&options.interface)?;
+        if self.list().iter().any(|running| running.role == role) {
             return Err(Errno::Eexist.into());
         }
         let settings = self.settings.get();
         // The first daemon decides on the number of sockets for both.
-        let running = self.master.as_ref().or(self.backup.as_ref()).map(|daemon| daemon.config.sockets);
+        let running = self.list().first().map(|running| running.sockets);
         let config = DaemonConfig {
             sockets: running.unwrap_or(settings.ports.clamp(1, SOCKETS_MAX) as u16),
             sock_size: settings.sock_size,
-            ..DaemonConfig::new(role, options, name.to_owned(), mtu)
+            ..DaemonConfig::new(role, &options, mtu)
         };
         let parts = DaemonParts {
             config: config.clone(),
@@ -229,9 +282,18 @@ impl Daemons {
             counters: self.counters.clone(),
         };
         let running = self.host.start(parts)?;
-        *self.place(role) = Some(Daemon { config, _running: running });
+        let state = State::Runs { config, _running: running };
+        *self.place(role) = Some(Daemon { options, state });
         self.set_settings(settings);
         Ok(())
+    }
+
+    /// One that cannot be started, because of `why`, shall be as soon as it can, unless there is one already.
+    pub(crate) fn wait(&mut self, role: Role, options: &DaemonOptions, why: Refusal) {
+        if self.list().iter().any(|running| running.role == role) {
+            return;
+        }
+        *self.place(role) = Some(Daemon { options: options.with_interface(), state: State::Waits(why) });
     }
 
     pub(crate) fn stop(&mut self, role: Role) -> Result<(), Refusal> {
@@ -247,12 +309,34 @@ impl Daemons {
         }
     }
 
+    fn wanted(&self) -> impl Iterator<Item = (Role, &Daemon)> {
+        let with = |role| move |daemon| (role, daemon);
+        let master = self.master.as_ref().map(with(Role::Master));
+        master.into_iter().chain(self.backup.as_ref().map(with(Role::Backup)))
+    }
+
     /// Those that run, the master first.
     pub(crate) fn list(&self) -> Vec<DaemonConfig> {
-        [&self.master, &self.backup].into_iter().flatten().map(|daemon| daemon.config.clone()).collect()
+        self.wanted().filter_map(|(_, daemon)| daemon.config().cloned()).collect()
+    }
+
+    /// Those that wait.
+    pub(crate) fn waiting(&self) -> Vec<WaitingDaemon> {
+        let waiting = |(role, daemon): (Role, &Daemon)| match &daemon.state {
+            State::Runs { .. } => None,
+            State::Waits(why) => {
+                Some(WaitingDaemon { role, options: daemon.options.clone(), why: why.clone() })
+            }
+        };
+        self.wanted().filter_map(waiting).collect()
+    }
+
+    /// Those that run or wait, as they were asked for.
+    pub(crate) fn options(&self) -> Vec<(Role, DaemonOptions)> {
+        self.wanted().map(|(role, daemon)| (role, daemon.options.clone())).collect()
     }
 
     pub(crate) fn any(&self) -> bool {
-        self.master.is_some() || self.backup.is_some()
+        !self.list().is_empty()
     }
 }

@@ -26,7 +26,9 @@ pub use backup::Backup;
 pub use batches::{Batches, Sent};
 pub use counters::SyncCounters;
 pub(crate) use daemon::Daemons;
-pub use daemon::{DaemonConfig, DaemonHost, DaemonOptions, DaemonParts, LiveSettings, NoHost, Role, Running};
+pub use daemon::{
+    DaemonConfig, DaemonHost, DaemonOptions, DaemonParts, LiveSettings, NoHost, Role, Running, WaitingDaemon,
+};
 pub use host::KernelHost;
 pub use master::Master;
 pub use message::{Draft, Received, Refused, Version, decode};

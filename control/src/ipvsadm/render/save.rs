@@ -24,7 +24,7 @@ pub(in super::super) fn write_rules(page: &Page, out: &mut dyn Write) -> io::Res
         let mut servers: Vec<&Server> = page.snapshot.servers(service).collect();
         sort_servers(&mut servers);
         for server in servers {
-            write_server(page, service, &key, server, out)?;
+            write_server(page, service, &format!("-a {key}"), server, server.weight, out)?;
             writeln!(out)?;
         }
     }
@@ -47,13 +47,21 @@ pub(in super::super) fn write_state(snapshot: &Snapshot, out: &mut dyn Write) ->
             write!(out, " -b {names}")?;
         }
         writeln!(out)?;
-        let servers: Vec<&Server> = snapshot.servers(service).collect();
-        for server in servers.into_iter().rev() {
-            write_server(page, service, &key, server, out)?;
-            if server.upper_threshold != 0 {
-                write!(out, " -x {} -y {}", server.upper_threshold, server.lower_threshold)?;
+        for candidate in service.servers.iter().rev() {
+            let Some(server) = snapshot.server(candidate.id) else { continue };
+            let mut line = |verb: &str, weight| {
+                write_server(page, service, &format!("{verb} {key}"), server, weight, out)?;
+                if server.upper_threshold != 0 {
+                    write!(out, " -x {} -y {}", server.upper_threshold, server.lower_threshold)?;
+                }
+                writeln!(out)
+            };
+            // The scheduler `mh` goes by the latest weight that was not 0.
+            let quiesced = server.weight == 0 && candidate.last_weight != 0;
+            line("-a", if quiesced { candidate.last_weight } else { server.weight })?;
+            if quiesced {
+                line("-e", 0)?;
             }
-            writeln!(out)?;
         }
     }
     Ok(())
@@ -98,8 +106,9 @@ fn write_service(service: &Service, key: &str, out: &mut dyn Write) -> io::Resul
 fn write_server(
     page: &Page,
     service: &Service,
-    key: &str,
+    verb_and_key: &str,
     server: &Server,
+    weight: i32,
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let text = endpoint(server.daddr, server.dport, protocol_of(service), page.numeric, page.names);
@@ -108,7 +117,7 @@ fn write_server(
         ForwardingMethod::Tunnel => "-i",
         _ => "-g",
     };
-    write!(out, "-a {key} -r {text} {method} -w {}", server.weight)?;
+    write!(out, "{verb_and_key} -r {text} {method} -w {weight}")?;
     if server.method == ForwardingMethod::Tunnel {
         let checksum = match server.tunnel_checksum {
             TunnelChecksum::None => "--tun-nocsum",
