@@ -112,7 +112,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { services: 32_768, servers: 65_536 }
+        Limits { services: 32_768, servers: 262_144 }
     }
 }
 
