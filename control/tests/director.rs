@@ -413,6 +413,8 @@ fn a_wanted_daemon_waits_for_its_interface() {
     director.tick(Tick(6000)).unwrap();
     assert_eq!(director.daemons()[1].syncid, 9);
     assert_eq!(director.start_daemon(Role::Backup, &options), Err(Errno::Eexist.into()));
+    assert_eq!(director.want_daemon(Role::Backup, &options), Err(Errno::Eexist.into()));
+    assert_eq!(director.daemons()[1].syncid, 9);
 }
 
 /// What the files below `/proc/sys/net/ipv4/vs` said on a Linux 6.1 kernel that has just loaded IPVS.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::director::Director;
+use crate::director::{Director, check_sysctl};
 use std::path::PathBuf;
 
 fn configs() -> PathBuf {
@@ -74,13 +74,32 @@ fn the_reference_shows_the_defaults() {
     assert_eq!(reference.nic_port[0].rx_descriptors, minimal.nic_port[0].rx_descriptors);
 }
 
-#[test]
-fn ipvs_has_the_names_of_the_director() {
+fn director() -> Director {
     let dataplane = std::sync::Arc::new(crate::dataplane::tests::Recorder::new(1, 16));
     let limits = crate::director::Limits { services: 1, servers: 1 };
     let resolver = std::sync::Arc::new(crate::director::StaticResolver::default());
-    let director = Director::new(dataplane, resolver, Vec::new(), limits);
-    assert_eq!(Ipvs::default().sysctls(), director.sysctls());
+    Director::new(dataplane, resolver, Vec::new(), limits)
+}
+
+#[test]
+fn ipvs_has_the_names_of_the_director() {
+    assert_eq!(Ipvs::default().sysctls(), director().sysctls());
+}
+
+/// So that what `--check` passes can be put in force.
+#[test]
+fn the_check_takes_what_the_director_takes() {
+    let (mut taken, mut refused) = (0, 0);
+    for (name, _) in Ipvs::default().sysctls().into_iter().chain([("nonsense", String::new())]) {
+        for value in
+            ["0", "1", "3", "4", "65535", "65536", "2147483647", "2147483648", "-1", "x", "2 5", "5 2"]
+        {
+            let checked = check_sysctl(name, value);
+            assert_eq!(checked, director().set_sysctl(name, value), "{name} {value}");
+            *(if checked.is_ok() { &mut taken } else { &mut refused }) += 1;
+        }
+    }
+    assert!(taken > 100 && refused > 100, "{taken} {refused}");
 }
 
 #[test]

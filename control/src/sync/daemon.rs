@@ -288,8 +288,11 @@ impl Daemons {
         Ok(())
     }
 
-    /// One that cannot be started, because of `why`, shall be as soon as it can.
+    /// One that cannot be started, because of `why`, shall be as soon as it can, unless there is one already.
     pub(crate) fn wait(&mut self, role: Role, options: &DaemonOptions, why: Refusal) {
+        if self.list().iter().any(|running| running.role == role) {
+            return;
+        }
         *self.place(role) = Some(Daemon { options: options.with_interface(), state: State::Waits(why) });
     }
 
