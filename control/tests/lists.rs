@@ -263,7 +263,7 @@ UDP 01:00  NONE        192.168.0.0:0      10.0.0.5:5060      10.1.0.1:5060    si
     );
     assert_eq!(
         rig.list("ipvsadm -Lc").lines().nth(2),
-        Some("UDP 01:00  NONE        192.168.0.0:0      10.0.0.5:5060      10.1.0.1:5060"),
+        Some("UDP 01:00  NONE        192.168.0.0:0      10.0.0.5:sip       10.1.0.1:sip"),
         "without --persistent-conn"
     );
 }

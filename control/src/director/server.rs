@@ -56,8 +56,9 @@ impl ServerOptions {
 /// May a server have this address, if it is none of the director's own?
 fn is_unicast(address: &IpAddr) -> bool {
     match address {
+        // Since Linux 5.3 the rest of 0.0.0.0/8 is as good as any.
         IpAddr::V4(address) => {
-            address.octets()[0] != 0 && !address.is_multicast() && *address != Ipv4Addr::BROADCAST
+            !(address.is_unspecified() || address.is_multicast() || *address == Ipv4Addr::BROADCAST)
         }
         IpAddr::V6(address) => {
             let mapped = address.to_ipv4_mapped().is_some();
@@ -255,17 +256,20 @@ mod tests {
 
     #[test]
     fn addresses_of_servers() {
-        let good = ["10.0.0.1", "127.0.0.1", "255.255.255.254", "fd00::1", "::1", "2001:db8::1"];
-        let bad = [
-            "0.0.0.0",
-            "0.1.2.3",
-            "224.0.0.5",
-            "255.255.255.255",
-            "::",
-            "ff02::1",
-            "fe80::1",
-            "::ffff:10.0.0.1",
+        let good = [
+            "10.0.0.1",
+            "127.0.0.1",
+            "0.0.0.1",
+            "0.255.255.255",
+            "240.0.0.1",
+            "255.255.255.254",
+            "fd00::1",
+            "::1",
+            "::10.0.0.1",
+            "fec0::1",
+            "2001:db8::1",
         ];
+        let bad = ["0.0.0.0", "224.0.0.5", "255.255.255.255", "::", "ff02::1", "fe80::1", "::ffff:10.0.0.1"];
         for address in good {
             assert!(is_unicast(&address.parse().unwrap()), "{address}");
         }

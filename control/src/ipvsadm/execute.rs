@@ -5,7 +5,6 @@
 
 use super::command::{Command, List};
 use super::failure::{Failure, Operation};
-use super::options::Verb;
 use super::render::{Page, json, write_connections, write_daemons, write_rules};
 use super::{Access, Names, atomic, is_ipvsadm, restore};
 use crate::director::{Director, Errno, Refusal};
@@ -103,11 +102,10 @@ impl Session<'_> {
 
     /// Words become a command that the peer may give.
     pub(super) fn read(&self, words: &[&str], in_restore: bool) -> Result<Command, Failure> {
-        let request = super::parse::Request::parse(words, self.names)?;
-        if in_restore && request.verb == Verb::Restore {
+        let command = super::parse::Request::parse(words, self.names)?.check()?;
+        if in_restore && matches!(command, Command::Restore { .. }) {
             return Err(Failure::try_help(self.program));
         }
-        let command = request.check()?;
         if command.changes() && self.access == Access::ReadOnly {
             return Err(Failure::refused(Operation::Other, &Errno::Eperm.into()));
         }

@@ -54,9 +54,9 @@ impl Failure {
         Failure { status: 255, text, ends_restore: false }
     }
 
-    /// The same, for a list.
+    /// The same, for a list: ipvsadm ends there, in a restore too.
     pub(super) fn not_listed(refusal: &Refusal) -> Failure {
-        Failure { status: 1, ..Failure::refused(Operation::Service, refusal) }
+        Failure { status: 1, ends_restore: true, ..Failure::refused(Operation::Service, refusal) }
     }
 }
 

@@ -1,7 +1,7 @@
 //! How the option library popt 1.19 cuts a command line into options (spec `cli.md` §1).
 //!
-//! It is stranger than a getopt: options and plain words mix, `-p=5` is `-p 5`, and an option with an optional argument
-//! takes the next word unless that begins with a dash.
+//! It is stranger than a getopt: options and plain words mix, `-p=5` is `-p 5` (but `-n=5` is refused), and an option with
+//! an optional argument takes the next word unless that begins with a dash.
 
 /// Does an option take an argument?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,14 +117,14 @@ impl<'a, T: Copy> Words<'a, T> {
             .and_then(|letter| self.table.iter().find(|spelling| spelling.short == Some(letter)))
             .ok_or(Misuse::UnknownOption)?;
         // The letter was found in the table, so it is one byte long.
-        let rest = &group[1..];
-        let rest = (!rest.is_empty()).then(|| rest.strip_prefix('=').unwrap_or(rest));
+        let rest = Some(&group[1..]).filter(|rest| !rest.is_empty());
         match (spelling.takes, rest) {
+            (Takes::Nothing, Some(rest)) if rest.starts_with('=') => Err(Misuse::UnwantedArgument),
             (Takes::Nothing, rest) => {
                 self.group = rest;
                 Ok((spelling.means, None))
             }
-            (_, Some(argument)) => Ok((spelling.means, Some(argument))),
+            (_, Some(rest)) => Ok((spelling.means, Some(rest.strip_prefix('=').unwrap_or(rest)))),
             (_, None) => self.with_next_word(spelling),
         }
     }
@@ -202,8 +202,11 @@ mod tests {
             ("-p5n", "p=5n"),
             ("-p -n", "p n"),
             ("-p -5", "p !-5 unknown option"),
-            ("-L=n", "L n"),
-            ("-L=", "L !-L= unknown option"),
+            ("-L=n", "!-L=n option does not take an argument"),
+            ("-L=", "!-L= option does not take an argument"),
+            ("-Ln=c", "L !-Ln=c option does not take an argument"),
+            ("-t=", "t="),
+            ("-t==v", "t==v"),
             ("-Q", "!-Q unknown option"),
             ("-LQn", "L !-LQn unknown option"),
             ("-é", "!-é unknown option"),

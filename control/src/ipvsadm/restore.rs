@@ -17,10 +17,6 @@ pub(super) fn read_line(stdin: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Resu
     Ok((len > 0).then_some(()))
 }
 
-fn is_blank(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\r')
-}
-
 /// The words of a line. There is no quoting; the word `ipvsadm` is dropped wherever it stands.
 pub(super) fn words(line: &str) -> impl Iterator<Item = &str> {
     line.split([' ', '\t', '\r', '\n']).filter(|word| !word.is_empty() && *word != "ipvsadm")
@@ -35,10 +31,6 @@ pub(super) fn run(session: &mut Session) -> End {
             Ok(Some(())) => {}
             Ok(None) => return end,
             Err(error) => return unreadable(session, &error),
-        }
-        if line.last().is_some_and(|byte| is_blank(*byte)) {
-            // No newline, but a blank before the end of the input: 1.31 loses this line.
-            continue;
         }
         let text = String::from_utf8_lossy(&line);
         let mut argv = vec![session.program];

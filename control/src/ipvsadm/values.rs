@@ -20,11 +20,11 @@ fn leading_number(text: &str) -> Option<(i64, &str)> {
     if len == 0 {
         return None;
     }
-    let number = digits
-        .bytes()
-        .take(len)
-        .fold(0_i64, |number, digit| number.saturating_mul(10).saturating_add(i64::from(digit - b'0')));
-    Some((if negative { -number } else { number }, &digits[len..]))
+    let sign = if negative { -1 } else { 1 };
+    let number = digits.bytes().take(len).fold(0_i64, |number, digit| {
+        number.saturating_mul(10).saturating_add(sign * i64::from(digit - b'0'))
+    });
+    Some((number, &digits[len..]))
 }
 
 /// A decimal number, the whole text, within bounds.
@@ -34,9 +34,9 @@ pub(super) fn number(text: &str, min: u32, max: u32) -> Option<u32> {
     (rest.is_empty() && (min..=max).contains(&number)).then_some(number)
 }
 
-/// A number at the beginning of a text, as `atoi` reads it; 0 if there is none.
-pub(super) fn leading(text: &str) -> i64 {
-    leading_number(text).map_or(0, |(number, _)| number)
+/// A number at the beginning of a text, as `atoi` reads it: cut to 32 bits, 0 if there is none.
+pub(super) fn leading(text: &str) -> i32 {
+    leading_number(text).map_or(0, |(number, _)| number as i32)
 }
 
 /// An IPv4 address as `inet_aton` reads it: one to four parts, each decimal, octal (`0…`) or hexadecimal (`0x…`). The
@@ -145,6 +145,15 @@ mod tests {
         assert_eq!(number("-0", 0, 10), Some(0));
         assert_eq!(leading("64abc"), 64);
         assert_eq!(leading("abc"), 0);
+        for (text, number) in [
+            ("4294967297", 1),
+            ("-4294967295", 1),
+            ("99999999999999999999", -1),
+            ("-9223372036854775808", 0),
+            ("-99999999999999999999", 0),
+        ] {
+            assert_eq!(leading(text), number, "{text}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use shunt_control::dataplane::{Dataplane, Lagging};
 use shunt_control::director::{Director, Errno, Limits, Refusal, StaticResolver};
 use shunt_control::ipvsadm::{self, Access, Names, Services};
-use shunt_control::sync::{DaemonHost, DaemonParts, Running};
+use shunt_control::sync::{DaemonHost, DaemonParts, Role, Running};
 use shunt_engine::board::Boards;
 use shunt_engine::counters::WorkerCounters;
 use shunt_engine::tables::{Family, ServerId, SyncRules, Tables};
@@ -75,7 +75,11 @@ impl DaemonHost for FakeHost {
         }
     }
 
-    fn start(&self, _: DaemonParts) -> Result<Box<dyn Running>, Refusal> {
+    fn start(&self, parts: DaemonParts) -> Result<Box<dyn Running>, Refusal> {
+        if parts.config.role == Role::Master && parts.config.interface == "lo" && parts.config.group.is_ipv6()
+        {
+            return Err(Refusal::System("Network is unreachable".to_owned()));
+        }
         Ok(Box::new(Idle))
     }
 }
@@ -109,22 +113,22 @@ pub struct FakeNames(Services);
 
 impl Default for FakeNames {
     fn default() -> Self {
-        FakeNames(Services::parse(
-            "domain 53/tcp\ndomain 53/udp\nhttp 80/tcp www\nhttps 443/tcp\nhttp-alt 8080/tcp webcache\n\
-             tproxy 8081/tcp\n",
-        ))
+        FakeNames(Services::parse(include_str!("services")))
     }
 }
 
 impl Names for FakeNames {
     fn host_address(&self, name: &str) -> Option<Ipv4Addr> {
         match name {
-            "localhost" => Some(Ipv4Addr::LOCALHOST),
+            _ if name.eq_ignore_ascii_case("localhost") => Some(Ipv4Addr::LOCALHOST),
             "very-long-host-name.example.com" => Some(Ipv4Addr::new(192, 0, 2, 99)),
             _ => None,
         }
     }
     fn host_name(&self, address: IpAddr) -> Option<String> {
+        if address == IpAddr::V4(Ipv4Addr::LOCALHOST) {
+            return Some("localhost".to_owned());
+        }
         let long: [IpAddr; 2] = ["192.0.2.99".parse().unwrap(), "2001:db8::99".parse().unwrap()];
         long.contains(&address).then(|| "very-long-host-name.example.com".to_owned())
     }
@@ -183,11 +187,9 @@ impl Rig {
         Answer { status, stdout: text(stdout), stderr: text(stderr) }
     }
 
-    /// Runs one command line, split at blanks; `''` is an empty word.
+    /// Runs one command line, split at blanks that are not quoted.
     pub fn run(&self, line: &str, stdin: &str) -> Answer {
-        let argv: Vec<String> =
-            line.split(' ').filter(|word| !word.is_empty()).map(|word| word.replace("''", "")).collect();
-        self.words(&argv, stdin.as_bytes())
+        self.words(&words(line), stdin.as_bytes())
     }
 
     /// Runs a command line that must succeed silently.
@@ -202,4 +204,22 @@ impl Rig {
         assert_eq!((answer.status, answer.stderr.as_str()), (0, ""), "{line}");
         answer.stdout
     }
+}
+
+/// The words of a line for the shell, which may be quoted by ' or ".
+pub fn words(line: &str) -> Vec<String> {
+    let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
+    for character in line.chars() {
+        match (quote, character) {
+            (Some(open), _) if open == character => quote = None,
+            (None, '\'' | '"') => {
+                quote = Some(character);
+                word.get_or_insert_default();
+            }
+            (None, ' ') => words.extend(word.take()),
+            _ => word.get_or_insert_default().push(character),
+        }
+    }
+    words.extend(word);
+    words
 }

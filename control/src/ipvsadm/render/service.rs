@@ -9,19 +9,17 @@ use shunt_engine::tables::{
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
 
-const TCP: u8 = 6;
-
 /// Width of the name of an IPv4 service, which is cut to it.
 const SERVICE_LEN: usize = 33;
 
 /// The same for a server.
 const SERVER_LEN: usize = 28;
 
-/// The protocol by which the ports of a service are named.
+/// The protocol by which the ports of a service's servers are named. A firewall mark has none, so they stay numbers.
 pub(super) fn protocol_of(service: &Service) -> u8 {
     match service.key {
         ServiceKey::Address { protocol, .. } => protocol,
-        ServiceKey::Fwmark { .. } => TCP,
+        ServiceKey::Fwmark { .. } => 0,
     }
 }
 

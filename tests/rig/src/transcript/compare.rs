@@ -58,11 +58,11 @@ fn blocks(list: &str) -> Vec<String> {
     blocks
 }
 
-/// ipvsadm sorts addresses by the sign of their difference, which is no order: a < b < c < a is possible. Where the list
-/// holds such a circle, the order depends on the kernel's random one even in a sorted list.
+/// ipvsadm sorts marks and addresses by the sign of their difference, which is no order: a < b < c < a is possible.
+/// Where the list holds such a circle, the order depends on the kernel's random one even in a sorted list.
 fn order_is_open(list: &str) -> bool {
-    let services: Vec<[u32; 4]> = blocks(list).iter().filter_map(|block| address_of(block)).collect();
-    let before = |one: &[u32; 4], other: &[u32; 4]| compare(one, other) == Ordering::Less;
+    let services: Vec<[u32; 5]> = blocks(list).iter().filter_map(|block| place_of(block)).collect();
+    let before = |one: &[u32; 5], other: &[u32; 5]| compare(one, other) == Ordering::Less;
     services.iter().any(|a| {
         services
             .iter()
@@ -71,22 +71,30 @@ fn order_is_open(list: &str) -> bool {
     })
 }
 
-fn compare(one: &[u32; 4], other: &[u32; 4]) -> Ordering {
+fn compare(one: &[u32; 5], other: &[u32; 5]) -> Ordering {
     let words = one.iter().zip(other).map(|(one, other)| (one.wrapping_sub(*other) as i32).cmp(&0));
     words.fold(Ordering::Equal, Ordering::then)
 }
 
-/// The numeric address of a line about a service, as words.
-fn address_of(line: &str) -> Option<[u32; 4]> {
+/// The mark and the address of a line about a service, as words. The recordings know one name.
+fn place_of(line: &str) -> Option<[u32; 5]> {
     let mut words = line.split_whitespace();
-    let first = words.next()?;
-    let endpoint = if first == "-A" { words.nth(1)? } else { words.next()? };
-    let (host, _) = endpoint.rsplit_once(':')?;
+    let mut first = words.next()?;
+    if first == "-A" {
+        first = words.next()?;
+    }
+    let value = words.next()?;
+    if first == "FWM" || first == "-f" {
+        // Printed signed.
+        return value.parse::<i32>().ok().map(|mark| [mark as u32, 0, 0, 0, 0]);
+    }
+    let (host, _) = value.rsplit_once(':')?;
+    let host = if host == "localhost" { "127.0.0.1" } else { host };
     Some(match host.trim_start_matches('[').trim_end_matches(']').parse().ok()? {
-        IpAddr::V4(address) => [address.to_bits(), 0, 0, 0],
+        IpAddr::V4(address) => [0, address.to_bits(), 0, 0, 0],
         IpAddr::V6(address) => {
             let bits = address.to_bits();
-            [(bits >> 96) as u32, (bits >> 64) as u32, (bits >> 32) as u32, bits as u32]
+            [0, (bits >> 96) as u32, (bits >> 64) as u32, (bits >> 32) as u32, bits as u32]
         }
     })
 }
@@ -143,6 +151,9 @@ mod tests {
             "TCP  255.255.255.255:80\nTCP  10.0.0.1:80\nTCP  224.0.0.1:80\nTCP  127.0.0.1:80\n"
         ));
         assert!(order_is_open("-A -t 200.0.0.1:80\n-A -t 10.0.0.1:80\n-A -t 100.0.0.1:80\n"));
+        assert!(order_is_open("FWM  1 rr\nFWM  2147483647 wlc\nFWM  -2 IPv6 wlc\n"));
+        assert!(order_is_open("-A -t 10.0.0.1:80\n-A -f 2147483647 -s rr\n-A -f -2 -s rr\n"));
+        assert!(!order_is_open("TCP  10.0.0.1:80\nFWM  1 rr\nFWM  2147483647 wlc\n"));
     }
 
     #[test]

@@ -54,6 +54,9 @@ impl Director {
         std::fs::create_dir_all(dir)?;
         let log = dir.join("shuntd.log");
         std::fs::write(dir.join("shunt.toml"), config(dir))?;
+        // IPv6 addresses are good at once, as they were at the recording: a sync daemon may want one.
+        std::fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0")
+            .context("cannot do without duplicate address detection")?;
         let shuntd = Command::new(bin.join("shuntd"))
             .arg("--config")
             .arg(dir.join("shunt.toml"))
