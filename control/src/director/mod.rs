@@ -216,10 +216,12 @@ impl Director {
                 continue;
             }
             of_all = of_all.plus(counted);
-            let born = self.servers.get(server.id.0 as usize).map(|record| record.service_born);
+            let record = self.servers.get_mut(server.id.0 as usize);
+            let (born, elsewhere) =
+                record.map(|record| (record.service_born, record.counted_elsewhere.take())).unzip();
             if self.service_statistics.get(server.service.0).map(|service| service.born) == born {
                 let sum = of_services.entry(server.service).or_default();
-                *sum = sum.plus(counted);
+                *sum = sum.plus(elsewhere.flatten().map_or(counted, |before| now.since(before)));
             }
             if let Some(statistics) = self.server_statistics.get_mut(server.id.0) {
                 if is_live { statistics.tick(now) } else { statistics.see(now) }

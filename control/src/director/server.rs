@@ -1,6 +1,6 @@
 //! Real servers: add, edit, delete (spec `connections.md` §6, §10).
 
-use super::{Director, Errno, Refusal};
+use super::{Counters, Director, Errno, Refusal};
 use shunt_engine::tables::{
     Candidate, Family, ForwardingMethod, Server, ServerId, ServiceId, ServiceKey, TunnelChecksum, TunnelKind,
 };
@@ -34,6 +34,8 @@ pub(super) struct ServerRecord {
     pub(super) last_weight: i32,
     /// Birth number of the service that it is, or was, part of.
     pub(super) service_born: u64,
+    /// What it had counted when it came to that service, if no tick has shown it yet: it counted for another.
+    pub(super) counted_elsewhere: Option<Counters>,
 }
 
 impl ServerOptions {
@@ -90,9 +92,10 @@ impl Director {
         if self.live.contains_key(&(service, options.daddr, options.dport)) {
             return Err(Errno::Eexist.into());
         }
+        let mut counted_elsewhere = None;
         let id = match self.trash.take(&(*key, options.daddr, options.dport)) {
             Some(id) => {
-                self.take_back(id, born);
+                counted_elsewhere = self.take_back(id, born);
                 id
             }
             None if !is_unicast(&options.daddr) && !self.tables.is_local(&options.daddr) => {
@@ -101,7 +104,8 @@ impl Director {
             None => self.fresh_server_id().ok_or(Refusal::ServersFull(self.limits.servers))?,
         };
         // Unlike an edit, an addition sets the latest weight to 0 too, whatever the trash remembers.
-        *self.record_of(id) = ServerRecord { last_weight: options.weight, service_born: born };
+        *self.record_of(id) =
+            ServerRecord { last_weight: options.weight, service_born: born, counted_elsewhere };
         self.live.insert((service, options.daddr, options.dport), id);
         let candidate = self.put_server(id, service, options);
         if let Some(record) = self.services.get_mut(key) {
@@ -161,13 +165,16 @@ impl Director {
         self.unpublished = true;
     }
 
-    /// A server comes back from the trash. If its service was deleted in between, its statistics begin anew.
-    fn take_back(&mut self, id: ServerId, born: u64) {
-        if self.record_of(id).service_born != born
-            && let Some(statistics) = self.server_statistics.get_mut(id.0)
-        {
+    /// A server comes back from the trash. If its service was deleted in between, its statistics begin anew, and what it
+    /// has counted, which is returned, is not its new service's.
+    fn take_back(&mut self, id: ServerId, born: u64) -> Option<Counters> {
+        if self.record_of(id).service_born == born {
+            return self.record_of(id).counted_elsewhere;
+        }
+        if let Some(statistics) = self.server_statistics.get_mut(id.0) {
             statistics.zero();
         }
+        Some(Counters::of(self.dataplane.boards(), id))
     }
 
     /// Puts a server into the working copy, and returns it as schedulers see it.

@@ -58,3 +58,55 @@ fn server_of(tables: &Tables, service: &Service, frame: &[u8]) -> Option<ServerI
     let found = service.servers.iter().map(|server| server.id).find(|id| is_there(*id));
     found.filter(|_| !is_error)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::case::{Bytes, Command, Step};
+    use crate::replay::Player;
+    use shunt_wire::MacAddr;
+    use shunt_wire::craft::Craft;
+    use shunt_wire::tcp::Flags;
+
+    use super::Sent;
+
+    fn command(cmd: &str) -> Step {
+        let nothing = String::new;
+        let (cmd, stdin, stdout, stderr) = (cmd.to_owned(), nothing(), nothing(), nothing());
+        Step::Cmd(Command { t: 0.0, cmd, stdin, rc: 0, stdout, stderr, out: Vec::new() })
+    }
+
+    /// Does a replay agree to a new connection of a `twos` service having gone to this server, of which the weights are
+    /// given?
+    fn may_go_to(server: u8, weights: [u8; 3]) -> bool {
+        let mac = |net, host| MacAddr([2, 0, 0, 0, net, host]);
+        let syn = |dst: [u8; 4]| {
+            Craft::v4([192, 0, 2, 9].into(), dst.into()).tcp(4000, 80, Flags::SYN).sequence(1000, 0)
+        };
+        let mut player = Player::default();
+        player.step(&command("ipvsadm -A -t 10.0.1.100:80 -s twos"));
+        for (nth, weight) in weights.iter().enumerate() {
+            let host = 11 + nth;
+            player.step(&command(&format!("ipvsadm -a -t 10.0.1.100:80 -r 10.0.2.{host} -m -w {weight}")));
+        }
+        let sent = syn([10, 0, 2, server]).ttl(63).macs(mac(2, 1), mac(2, server + 6));
+        let sent = Sent {
+            t: 0.0,
+            nic_port: "eth1".to_owned(),
+            frame: Bytes(sent.frame()),
+            volatile: Vec::new(),
+            desc: String::new(),
+        };
+        let arrival = syn([10, 0, 1, 100]).macs(mac(1, 0xfe), mac(1, 1)).padded_frame();
+        let (note, nic_port) = (String::new(), "eth0".to_owned());
+        player.step(&Step::Rx { t: 0.0, nic_port, frame: Bytes(arrival), note, out: vec![sent] });
+        player.report().differences.is_empty()
+    }
+
+    #[test]
+    fn any_pick_that_chance_can_make() {
+        for server in 11..=13 {
+            assert!(may_go_to(server, [1, 5, 9]), "{server}");
+        }
+        assert!(!may_go_to(12, [1, 0, 9]), "a server without weight is never drawn");
+    }
+}

@@ -12,6 +12,10 @@ const ANY_PORT: RangeInclusive<u16> = 0..=u16::MAX;
 pub enum Change {
     /// `-A`: these rules, which differ in their ports only, come last.
     Append(Vec<MarkRule>),
+    /// `-I`: they come first.
+    Insert(Vec<MarkRule>),
+    /// `-D`: they go.
+    Delete(Vec<MarkRule>),
     /// `-F`.
     Flush,
 }
@@ -36,7 +40,7 @@ pub fn parse(
         mark: 0,
     };
     let (mut sports, mut dports) = (vec![ANY_PORT], vec![ANY_PORT]);
-    let mut target = "";
+    let (mut target, mut change): (_, fn(Vec<MarkRule>) -> Change) = ("", Change::Append);
     let mut words = words.iter().copied();
     while let Some(word) = words.next() {
         if word == "-F" {
@@ -46,6 +50,8 @@ pub fn parse(
         let wrong = || format!("`{word} {value}' has no counterpart");
         match (word, value) {
             ("-t", "mangle") | ("-A", "PREROUTING") | ("-m", _) => {}
+            ("-I", "PREROUTING") => change = Change::Insert,
+            ("-D", "PREROUTING") => change = Change::Delete,
             ("-j", _) => target = value,
             ("-p", _) => rule.protocol = Some(protocol(value).ok_or_else(wrong)?),
             ("-s", _) => rule.source = Some(prefix(value).ok_or_else(wrong)?),
@@ -66,7 +72,7 @@ pub fn parse(
             rules.push(MarkRule { sports: sports.clone(), dports: dports.clone(), ..rule.clone() });
         }
     }
-    Ok(Change::Append(rules))
+    Ok(change(rules))
 }
 
 fn protocol(name: &str) -> Option<u8> {
@@ -126,6 +132,9 @@ mod tests {
         assert_eq!((rules[0].dports.clone(), rules[1].dports.clone()), (80..=80, 443..=444));
         assert_eq!(rules[0].destination, Some(Prefix { address: [10, 0, 1, 0].into(), len: 24 }));
         assert_eq!(read("-t mangle -F"), Ok(Change::Flush));
+        let rule = "PREROUTING -p udp -j MARK --set-mark 1";
+        let (one, other) = (read(&format!("-t mangle -I {rule}")), read(&format!("-t mangle -D {rule}")));
+        assert!(matches!((one, other), (Ok(Change::Insert(one)), Ok(Change::Delete(other))) if one == other));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Plays a case step by step and tells what differs.
 
 use crate::case::{Bytes, Case, Command, Sent, Step};
+use crate::describe::describe;
+use crate::kernel::Emitted;
 use crate::machine::{Machine, Output};
 use crate::{rules, shell};
 use std::fmt;
@@ -56,6 +58,8 @@ pub struct Player {
     report: Report,
     /// What came out while time passed, and no step has claimed yet.
     waiting: Output,
+    /// Reports of missing fragments that the recording may still show (rule 16), each with its time.
+    reports: Vec<(u64, Emitted)>,
 }
 
 impl Player {
@@ -91,7 +95,7 @@ impl Player {
             Step::Advance { t, s, out } => {
                 self.pass(ms(t + s));
                 let got = std::mem::take(&mut self.waiting);
-                self.frames(&format!("frames in {s} s"), out, &got);
+                self.frames(&format!("frames in {s} s"), out, got);
             }
             Step::Note {} => {}
         }
@@ -131,12 +135,13 @@ impl Player {
         got.sent.extend(later.sent);
         got.dropped.extend(later.dropped);
         let note = if note.is_empty() { "no remark" } else { note };
-        self.frames(&format!("frame in {nic_port} ({note})"), expected, &got);
+        self.frames(&format!("frame in {nic_port} ({note})"), expected, got);
     }
 
-    fn frames(&mut self, what: &str, expected: &[Sent], got: &Output) {
+    fn frames(&mut self, what: &str, expected: &[Sent], mut got: Output) {
         let topology = self.machine.topology().clone();
-        if let Some((expected, mut sent)) = rules::frames_differ(&topology, expected, &got.sent) {
+        let expected = self.without_reports(expected, &mut got);
+        if let Some((expected, mut sent)) = rules::frames_differ(&topology, &expected, &got.sent) {
             if !got.dropped.is_empty() {
                 sent = format!("{sent} (dropped: {})", got.dropped.join(", "));
             }
@@ -144,16 +149,41 @@ impl Player {
         }
     }
 
+    /// Rule 16: sets our reports of missing fragments aside, and takes the recorded ones that are among them away.
+    fn without_reports(&mut self, expected: &[Sent], got: &mut Output) -> Vec<Sent> {
+        let now_ms = self.machine.now_ms();
+        let is_report = |emitted: &Emitted| rules::reports_missing_fragments(&emitted.frame);
+        self.reports
+            .extend(got.sent.iter().filter(|sent| is_report(sent)).map(|sent| (now_ms, sent.clone())));
+        got.sent.retain(|sent| !is_report(sent));
+        let mut left = Vec::new();
+        for sent in expected {
+            match self.reports.iter().position(|(_, ours)| rules::frame_differs(sent, ours).is_none()) {
+                Some(at) => drop(self.reports.remove(at)),
+                None => left.push(sent.clone()),
+            }
+        }
+        if self.reports.first().is_some_and(|(at_ms, _)| at_ms + rules::REPORT_SLACK_MS < now_ms) {
+            let (_, report) = self.reports.remove(0);
+            let nothing = "no report of missing fragments".to_owned();
+            self.differs("frames of a while ago".to_owned(), nothing, describe(&report.frame));
+        }
+        left
+    }
+
     fn command(&mut self, command: &Command) {
         self.pass(ms(command.t));
         let waiting = std::mem::take(&mut self.waiting);
-        self.frames("frames before a command", &command.out, &waiting);
+        self.frames("frames before a command", &command.out, waiting);
         let answer = shell::run(&mut self.machine, &command.cmd, &command.stdin);
         if !answer.not_applicable.is_empty() {
             self.report.not_applicable.extend(answer.not_applicable);
             return;
         }
         let what = |part: &str| format!("{part} of `{}'", command.cmd.trim());
+        if answer.of_others && answer.stdout.is_empty() {
+            return;
+        }
         if answer.status != command.rc {
             let got = format!("{} {}", answer.status, answer.stderr.trim());
             self.differs(what("status"), format!("{} {}", command.rc, command.stderr.trim()), got);

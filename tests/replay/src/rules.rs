@@ -24,6 +24,8 @@
 //!     netfilter looked at the packet before, 40.
 //! 15. **Picks by chance** (`twos`): any that two random draws can lead to is as good as the recorded one, so the engine's
 //!     random numbers are chosen such that it follows. If no draws lead to it, that is a difference. See [`crate::chance`].
+//! 16. **Reports of datagrams that did not become complete** come when the kernel's timer fires, up to 12.5 % later than
+//!     ours: they are compared with the recorded ones of the next 8 s.
 
 use crate::case::Sent;
 use crate::describe::describe;
@@ -81,8 +83,23 @@ pub fn frames_differ(topology: &Topology, expected: &[Sent], got: &[Emitted]) ->
     None
 }
 
+/// Rule 16: how much later than ours a recorded report may come.
+pub const REPORT_SLACK_MS: u64 = 8_000;
+
+/// Rule 16: does a frame report that fragments are missing ("reassembly time exceeded")?
+#[must_use]
+pub fn reports_missing_fragments(frame: &[u8]) -> bool {
+    let Some(ip) = frame.get(ETHERNET_LEN..).and_then(Ip::read) else { return false };
+    let message = frame.get(ETHERNET_LEN + ip.header_len..).unwrap_or_default();
+    match ip.protocol {
+        protocol::ICMP => message.starts_with(&[11, 1]),
+        protocol::ICMPV6 => message.starts_with(&[3, 1]),
+        _ => false,
+    }
+}
+
 /// The difference of two frames, if there is one.
-fn frame_differs(expected: &Sent, got: &Emitted) -> Option<String> {
+pub(crate) fn frame_differs(expected: &Sent, got: &Emitted) -> Option<String> {
     let (want, have) = (unpadded(&expected.frame.0), unpadded(&got.frame));
     if want.len() != have.len() {
         return Some(format!(" [{} bytes instead of {}]", have.len(), want.len()));
@@ -386,7 +403,9 @@ mod tests {
         let inner = datagram(9);
         let tunnelled = Craft::v4([10, 0, 2, 1].into(), [10, 0, 2, 12].into()).ipip(&inner);
         assert!(header_is_new(&inner.frame(), &tunnelled.frame()));
-        assert!(!header_is_new(&inner.frame(), &datagram(9).reversed().padded_frame()));
+        let translated = Craft::v4([10, 0, 2, 1].into(), [10, 0, 2, 12].into()).udp(40_000, 6080).id(9);
+        assert!(!header_is_new(&inner.frame(), &translated.padded_frame()));
+        assert!(header_is_new(&inner.frame(), &datagram(9).reversed().padded_frame()), "an answer");
     }
 
     const TITLE: &str =

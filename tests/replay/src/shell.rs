@@ -21,6 +21,8 @@ pub struct Answer {
     pub stderr: String,
     /// Parts that have no counterpart, each with the reason; then the answer is not to be compared.
     pub not_applicable: Vec<String>,
+    /// It changed the surroundings (`ip`, `iptables`, `modprobe`): how that went is not shunt's answer.
+    pub of_others: bool,
 }
 
 impl Answer {
@@ -34,6 +36,14 @@ impl Answer {
 
     fn not_applicable(what: &str, why: &str) -> Answer {
         Answer { not_applicable: vec![format!("`{what}': {why}")], ..Answer::default() }
+    }
+
+    fn of_others() -> Answer {
+        Answer::default().by_others()
+    }
+
+    fn by_others(self) -> Answer {
+        Answer { of_others: true, ..self }
     }
 
     fn done(done: bool, what: &str) -> Answer {
@@ -75,8 +85,13 @@ pub fn run(machine: &mut Machine, line: &str, stdin: &str) -> Answer {
         return Answer::default();
     }
     let mut all = Answer::default();
-    for command in line.split([';', '\n']).flat_map(|part| part.split("&&")).map(str::trim) {
-        if command.is_empty() {
+    for (when, command) in commands(line) {
+        let skipped = match when {
+            When::Always => false,
+            When::Succeeded => all.status != 0,
+            When::Failed => all.status == 0,
+        };
+        if skipped || command.is_empty() {
             continue;
         }
         let one = run_one(machine, command, stdin);
@@ -84,8 +99,48 @@ pub fn run(machine: &mut Machine, line: &str, stdin: &str) -> Answer {
         all.stdout.push_str(&one.stdout);
         all.stderr.push_str(&one.stderr);
         all.not_applicable.extend(one.not_applicable);
+        all.of_others |= one.of_others;
     }
     all
+}
+
+/// When a command of a line is carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    Always,
+    Succeeded,
+    Failed,
+}
+
+/// The commands of a line, outside of quotation marks.
+fn commands(line: &str) -> Vec<(When, &str)> {
+    let (mut found, mut when, mut start) = (Vec::new(), When::Always, 0);
+    let (mut quote, mut skip) = (None, 0);
+    for (at, letter) in line.char_indices() {
+        if at < skip {
+            continue;
+        }
+        let next = match (quote, letter) {
+            (Some(mark), _) if mark == letter => {
+                quote = None;
+                continue;
+            }
+            (Some(_), _) => continue,
+            (None, '"' | '\'') => {
+                quote = Some(letter);
+                continue;
+            }
+            (None, ';' | '\n') => (When::Always, 1),
+            _ if line[at..].starts_with("&&") => (When::Succeeded, 2),
+            _ if line[at..].starts_with("||") => (When::Failed, 2),
+            _ => continue,
+        };
+        found.push((when, line[start..at].trim()));
+        (when, skip) = (next.0, at + next.1);
+        start = skip;
+    }
+    found.push((when, line[start..].trim()));
+    found
 }
 
 /// `(nc -l -p 8080 … &)`: somebody listens on a TCP port.
@@ -95,33 +150,72 @@ fn listener(line: &str) -> Option<u16> {
 }
 
 fn run_one(machine: &mut Machine, command: &str, stdin: &str) -> Answer {
-    // Errors of modprobe and the like are not part of a recording.
-    let command = command.strip_suffix("2>/dev/null").unwrap_or(command).trim();
-    let words: Vec<&str> = command.split_whitespace().collect();
-    match words.as_slice() {
-        ["ipvsadm", ..] => run_ipvsadm(machine, &words, stdin),
+    if let Some((first, _)) = command.split_once('|') {
+        // It may change something; what a filter makes of its answer is not shunt's.
+        run_one(machine, first.trim(), stdin);
+        return Answer::not_applicable(command, "filters are not modelled");
+    }
+    let (spaced, silent) = without_silence(command);
+    let words: Vec<&str> = spaced.split_whitespace().collect();
+    let answer = run_words(machine, command, &words, stdin);
+    Answer {
+        stdout: if silent.0 { String::new() } else { answer.stdout },
+        stderr: if silent.1 { String::new() } else { answer.stderr },
+        ..answer
+    }
+}
+
+/// A command with spaces around its redirections, but without those to nowhere, and whether they silence stdout and
+/// stderr.
+fn without_silence(command: &str) -> (String, (bool, bool)) {
+    let mut text = command.replace("2>&1", " 2>&1 ").replace("> /dev/null", ">/dev/null");
+    let both =
+        text.contains(">/dev/null  2>&1") || text.contains(">/dev/null 2>&1") || text.contains("&>/dev/null");
+    for nowhere in ["2>&1", "&>/dev/null"] {
+        text = text.replace(nowhere, " ");
+    }
+    let errors = text.contains("2>/dev/null");
+    text = text.replace("2>/dev/null", " ");
+    let output = text.contains(">/dev/null");
+    text = text.replace(">/dev/null", " ");
+    (text.replace('>', " > ").replace(" >  > ", " >> "), (output || both, errors || both))
+}
+
+fn run_words(machine: &mut Machine, command: &str, words: &[&str], stdin: &str) -> Answer {
+    let is_redirected = |words: &[&str]| words.iter().any(|word| [">", ">>", "<", "<<<"].contains(word));
+    match words {
+        ["ipvsadm", ..] if is_redirected(words) => Answer::not_applicable(command, "files are not modelled"),
+        ["ipvsadm", ..] => run_ipvsadm(machine, words, stdin),
         ["ipvsadm-save", rest @ ..] => run_ipvsadm(machine, &[&["ipvsadm", "-S"], rest].concat(), ""),
         ["ipvsadm-restore", ..] => {
             run_ipvsadm(machine, &["ipvsadm", "-C"], "");
             run_ipvsadm(machine, &["ipvsadm", "-R"], stdin)
         }
         ["true"] | ["sleep", _] => Answer::default(),
+        ["false"] => Answer::failure(1, String::new()),
         // Modules are built in here.
-        ["modprobe", ..] => Answer::default(),
+        ["modprobe", ..] => Answer::of_others(),
         ["echo", value @ .., ">", file] => match file.strip_prefix("/proc/sys/net/ipv4/vs/") {
             Some(name) => set(machine, command, name, &value.join(" ")),
             None => Answer::not_applicable(command, "no setting of IPVS"),
         },
         ["sysctl", "-w", setting] => {
             match setting.strip_prefix("net.ipv4.vs.").and_then(|rest| rest.split_once('=')) {
-                Some((name, value)) => set(machine, command, name, value),
+                Some((name, value)) => {
+                    let answer = set(machine, command, name, value);
+                    let done = answer.status == 0 && answer.not_applicable.is_empty();
+                    let stdout = if done { format!("net.ipv4.vs.{name} = {value}\n") } else { String::new() };
+                    Answer { stdout, ..answer }
+                }
                 None => Answer::not_applicable(command, "no setting of IPVS"),
             }
         }
+        ["sysctl", "-n", name] => read_setting(machine, command, name, ""),
+        ["sysctl", name] => read_setting(machine, command, name, &format!("{name} = ")),
         ["cat", file] => cat(machine, command, file),
-        ["iptables-legacy" | "iptables", rest @ ..] => mark(machine, command, Family::V4, rest),
-        ["ip6tables-legacy" | "ip6tables", rest @ ..] => mark(machine, command, Family::V6, rest),
-        ["ip", "-6" | "-4", rest @ ..] | ["ip", rest @ ..] => ip(machine, command, rest),
+        ["iptables-legacy" | "iptables", rest @ ..] => mark(machine, command, Family::V4, rest).by_others(),
+        ["ip6tables-legacy" | "ip6tables", rest @ ..] => mark(machine, command, Family::V6, rest).by_others(),
+        ["ip", "-6" | "-4", rest @ ..] | ["ip", rest @ ..] => ip(machine, command, rest).by_others(),
         _ => Answer::not_applicable(command, "no such command here"),
     }
 }
@@ -140,7 +234,7 @@ fn run_ipvsadm(machine: &mut Machine, words: &[&str], stdin: &str) -> Answer {
         Access::ReadWrite,
     );
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    Answer { status: status.into(), stdout: text(stdout), stderr: text(stderr), not_applicable: Vec::new() }
+    Answer { status: status.into(), stdout: text(stdout), stderr: text(stderr), ..Answer::default() }
 }
 
 fn set(machine: &mut Machine, command: &str, name: &str, value: &str) -> Answer {
@@ -152,6 +246,18 @@ fn set(machine: &mut Machine, command: &str, name: &str, value: &str) -> Answer 
             Answer::failure(1, "sh: 1: echo: echo: I/O error\n".to_owned())
         }
         Err(error) => Answer::not_applicable(command, &error.to_string()),
+    }
+}
+
+fn read_setting(machine: &Machine, command: &str, name: &str, before: &str) -> Answer {
+    match name.strip_prefix("net.ipv4.vs.") {
+        Some(name) => {
+            let answer = cat(machine, command, &format!("/proc/sys/net/ipv4/vs/{name}"));
+            let stdout =
+                if answer.stdout.is_empty() { String::new() } else { format!("{before}{}", answer.stdout) };
+            Answer { stdout, ..answer }
+        }
+        None => Answer::not_applicable(command, "no setting of IPVS"),
     }
 }
 
@@ -180,8 +286,23 @@ fn mark(machine: &mut Machine, command: &str, family: Family, words: &[&str]) ->
             machine.set_marks(rules);
             Answer::default()
         }
+        Ok(Change::Insert(rules)) => {
+            machine.set_marks([machine.marks(), rules].concat());
+            Answer::default()
+        }
+        Ok(Change::Delete(rules)) => {
+            let mut left = machine.marks();
+            for rule in rules {
+                if let Some(at) = left.iter().position(|have| *have == rule) {
+                    left.remove(at);
+                }
+            }
+            machine.set_marks(left);
+            Answer::default()
+        }
         Ok(Change::Flush) => {
-            machine.set_marks(Vec::new());
+            let others = machine.marks().into_iter().filter(|rule| rule.family != family).collect();
+            machine.set_marks(others);
             Answer::default()
         }
         Err(why) => Answer::not_applicable(command, &why),
@@ -257,10 +378,20 @@ mod tests {
         let mut machine = Machine::new();
         let answer = run(
             &mut machine,
-            "modprobe x 2>/dev/null; echo 1 > /proc/sys/net/ipv4/vs/sloppy_tcp; cat /proc/sys/net/ipv4/vs/sloppy_tcp",
+            "modprobe x 2>/dev/null; echo 1 >/proc/sys/net/ipv4/vs/sloppy_tcp; cat /proc/sys/net/ipv4/vs/sloppy_tcp",
             "",
         );
-        assert_eq!(answer, Answer::text("1\n".to_owned()));
+        assert_eq!(answer, Answer::text("1\n".to_owned()).by_others());
+        let answer = run(
+            &mut machine,
+            "sysctl net.ipv4.vs.sloppy_tcp && false || sysctl -n net.ipv4.vs.sloppy_tcp",
+            "",
+        );
+        assert_eq!(answer, Answer::text("net.ipv4.vs.sloppy_tcp = 1\n1\n".to_owned()));
+        for line in ["ipvsadm -Ln | grep -c rr", "ipvsadm -S > /tmp/save", "ip rule add fwmark 7 lookup 100"]
+        {
+            assert_eq!(run(&mut machine, line, "").not_applicable.len(), 1, "{line}");
+        }
         let answer = run(&mut machine, "true && reboot", "");
         assert_eq!(answer.not_applicable, ["`reboot': no such command here"]);
     }
@@ -283,7 +414,7 @@ mod tests {
             "ip route add 10.9.0.0/16 via 10.0.2.11",
             "ip addr add 10.0.1.9/32 dev lo",
         ] {
-            assert_eq!(run(&mut machine, line, ""), Answer::default(), "{line}");
+            assert_eq!(run(&mut machine, line, ""), Answer::of_others(), "{line}");
         }
         assert_eq!(machine.topology().nic_port_infos()[1].mtu, 1400);
         assert_eq!(run(&mut machine, "ip link set eth7 mtu 1400", "").not_applicable.len(), 1);

@@ -87,6 +87,7 @@ impl Release<'_> {
         let Engine { v4, v6, core, whole, .. } = &mut *self.engine;
         let (tables, now) = (self.tables, self.now);
         let origin = Origin::Fragments { largest: self.ready.largest };
+        let atomic = self.ready.pieces == 1;
         let mut packet = Packet::EMPTY;
         classify(tables, origin, whole, &mut packet);
         if core.workers > 1
@@ -96,7 +97,8 @@ impl Release<'_> {
         }
         match (packet.kind, packet.family) {
             // As the kernel: an ICMPv6 error that needs fragments is none (spec `connections.md` §11).
-            (Kind::Fragment, _) | (Kind::Error { .. }, Family::V6) => Verdict::Drop(Counter::Fragment),
+            (Kind::Fragment, _) => Verdict::Drop(Counter::Fragment),
+            (Kind::Error { .. }, Family::V6) if !atomic => Verdict::Drop(Counter::Fragment),
             (Kind::Punt, _) => Verdict::Punt(packet.nic_port),
             (Kind::Drop(counter), _) => Verdict::Drop(counter),
             (_, Family::V4) => Pass { table: v4, core, tables, now, origin }.lone_packet(&packet, whole),
