@@ -16,6 +16,9 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+/// What testpmd makes on the machine that the targets are for, Mpps.
+const TESTPMD_THERE: f64 = 58.0;
+
 /// Buffers for the packets of the file and those under way.
 const BUFFERS: &str = "--total-num-mbufs=131072";
 
@@ -60,7 +63,7 @@ pub fn measure(measure: &Measure, flows: u32, mpps_min: f64) -> Result<Row> {
         ceiling_mpps: Some(ceiling),
         ratio: Some(mpps / ceiling),
         cycles_per_packet: Some(median(cycles)),
-        checks: vec![Check::at_least("Mpps", mpps, mpps_min)],
+        checks: vec![Check::at_least("Mpps where testpmd makes 58", mpps / ceiling * TESTPMD_THERE, mpps_min)],
         ..row("dr", 4, flows, "in turn")
     })
 }
