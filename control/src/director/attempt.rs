@@ -59,6 +59,7 @@ impl Director {
             run_estimation: self.run_estimation,
             marks: self.marks.clone(),
             nic_port_names: self.nic_port_names.clone(),
+            broadcast: self.broadcast.clone(),
             daemons: Daemons::new(Arc::new(NoHost)),
             unpublished: self.unpublished,
             publications: self.publications,
