@@ -86,6 +86,10 @@ fn replay(path: &Path) {
     let text = std::fs::read_to_string(path).expect("test data");
     let session: Session = serde_json::from_str(&text).expect("test data");
     let rig = Rig::new(1000, 1000);
+    // Of the recordings' director.
+    let broadcast =
+        ["10.0.1.255", "10.0.2.255", "127.255.255.255"].map(|text| text.parse().expect("address"));
+    rig.director.lock().expect("no panic").set_broadcast(broadcast.into());
     for (index, case) in session.cases.iter().enumerate() {
         let Some(answer) = run(&rig, case) else { continue };
         let expected = Answer {
@@ -140,4 +144,5 @@ sessions! {
     restore "25-restore.json"
     daemons "26-daemons.json"
     order "27-order.json"
+    server_addresses "28-server-addresses.json"
 }

@@ -60,6 +60,7 @@ impl Director {
             unheeded: self.unheeded,
             marks: self.marks.clone(),
             nic_port_names: self.nic_port_names.clone(),
+            broadcast: self.broadcast.clone(),
             daemons: Daemons::new(Arc::new(NoHost)),
             unpublished: self.unpublished,
             publications: self.publications,

@@ -83,6 +83,8 @@ pub struct Director {
     marks: Vec<Mark>,
     /// Names of the NIC ports, by id.
     nic_port_names: Vec<String>,
+    /// Broadcast addresses of the director's networks.
+    broadcast: HashSet<IpAddr>,
     /// Synchronisation with other directors.
     daemons: Daemons,
     /// The working copy differs from what workers see.
@@ -130,6 +132,7 @@ impl Director {
             unheeded: settings::Unheeded::default(),
             marks: Vec::new(),
             nic_port_names: Vec::new(),
+            broadcast: HashSet::new(),
             daemons: Daemons::new(Arc::new(NoHost)),
             unpublished: true,
             publications: 0,
@@ -272,6 +275,11 @@ impl Director {
     pub fn set_local(&mut self, local: HashSet<IpAddr>) {
         self.tables.set_local(local.into_iter().collect());
         self.unpublished = true;
+    }
+
+    /// Replaces the set of broadcast addresses, which no server may have.
+    pub fn set_broadcast(&mut self, broadcast: HashSet<IpAddr>) {
+        self.broadcast = broadcast;
     }
 
     /// Replaces what is known of the NIC ports. Needs a [`Director::publish`].

@@ -98,9 +98,7 @@ impl Director {
                 counted_elsewhere = self.take_back(id, born);
                 id
             }
-            None if !is_unicast(&options.daddr) && !self.tables.is_local(&options.daddr) => {
-                return Err(Errno::Einval.into());
-            }
+            None if !self.may_be_server(&options.daddr) => return Err(Errno::Einval.into()),
             None => self.fresh_server_id().ok_or(Refusal::ServersFull(self.limits.servers))?,
         };
         // Unlike an edit, an addition sets the latest weight to 0 too, whatever the trash remembers.
@@ -113,6 +111,10 @@ impl Director {
         }
         self.touch(key);
         Ok(())
+    }
+
+    fn may_be_server(&self, address: &IpAddr) -> bool {
+        self.tables.is_local(address) || is_unicast(address) && !self.broadcast.contains(address)
     }
 
     /// Replaces all parameters of a real server. Connections keep the forwarding method that they were made with.

@@ -256,13 +256,14 @@ impl Keeper {
     fn put_in_force(&mut self) {
         let view = View::new(&self.ports, &self.fixed, &self.topology, &self.neighbours);
         let nic_ports: Vec<NicPortInfo> = view.nic_ports.clone();
-        let (routes, local) = (view.routes.clone(), view.local.clone());
+        let (routes, local, broadcast) = (view.routes.clone(), view.local.clone(), view.broadcast.clone());
         let needed = Mutex::new(view.gateways.clone());
         let current = Arc::new(Current { view, requests: self.shared.requests.clone(), needed });
         let mut director = lock(&self.director);
         let changed = director.refresh_hops(current.clone());
         director.set_routes(routes);
         director.set_local(local);
+        director.set_broadcast(broadcast);
         director.set_nic_ports(nic_ports);
         if let Err(lagging) = director.publish() {
             tracing::warn!(%lagging, "routes are published");

@@ -51,6 +51,8 @@ pub(super) struct View {
     pub routes: Routes,
     /// The director's own addresses.
     pub local: HashSet<IpAddr>,
+    /// Broadcast addresses of the director's IPv4 networks.
+    pub broadcast: HashSet<IpAddr>,
     /// By NIC port.
     pub nic_ports: Vec<NicPortInfo>,
     /// Gateways of routes through twins.
@@ -72,6 +74,7 @@ impl View {
         let mut view = View {
             routes: Routes::default(),
             local: topology.addresses.iter().map(|address| address.address).collect(),
+            broadcast: topology.addresses.iter().filter_map(broadcast).collect(),
             nic_ports: Vec::new(),
             gateways: HashSet::new(),
             ways: ways(ports, fixed, topology, &outs),
@@ -208,6 +211,14 @@ fn outs(ports: &[MirrorPort], links: &[Link]) -> HashMap<u32, Out> {
         Some((link.index, Out { interface: link.index, nic_port, mtu, src_mac: port.mac }))
     };
     ports.iter().enumerate().filter_map(out).collect()
+}
+
+/// The last address of a network of more than two.
+fn broadcast(address: &Address) -> Option<IpAddr> {
+    match IpNet::new(address.address, address.prefix_len).ok()? {
+        IpNet::V4(net) if net.prefix_len() < 31 => Some(net.broadcast().into()),
+        _ => None,
+    }
 }
 
 fn ways(

@@ -126,6 +126,7 @@ fn own_addresses_are_local() {
     assert_eq!(view.resolve(ip("10.0.2.254")), (Hop::Local, None));
     assert!(view.local.contains(&ip("192.0.2.10")));
     assert_eq!(view.local.len(), 4);
+    assert!(view.broadcast.contains(&ip("10.0.2.255")) && !view.broadcast.contains(&ip("10.0.2.254")));
 }
 
 #[test]
