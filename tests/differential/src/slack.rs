@@ -9,6 +9,7 @@
 //! the end both are gone.
 
 use shunt_engine::ConnectionInfo;
+use shunt_replay::late::granule_ms;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
@@ -43,18 +44,6 @@ pub struct Slack {
     datagrams: Vec<Timer>,
     /// Times until which it is open whether some template lives.
     races: Vec<u64>,
-}
-
-/// Granule of the level of the kernel's wheel that holds a timer, ms: 8 levels of 64 slots, each 8 times as coarse as
-/// the last, from ticks of 10 ms.
-fn granule_ms(armed_ms: u64) -> u64 {
-    const TICK_MS: u64 = 10;
-    const SLOTS: u64 = 63;
-    let mut granule = TICK_MS;
-    while armed_ms >= SLOTS * granule {
-        granule *= 8;
-    }
-    granule
 }
 
 /// Could a template of this client's network be that of the other client? Scenarios know no larger networks than these.

@@ -12,6 +12,7 @@ pub mod describe;
 pub mod ip;
 pub mod iptables;
 pub mod kernel;
+pub mod late;
 pub mod machine;
 pub mod proc_files;
 pub mod reassembly;

@@ -3,6 +3,7 @@
 use crate::case::{Bytes, Case, Command, Sent, Step};
 use crate::describe::describe;
 use crate::kernel::Emitted;
+use crate::late::Late;
 use crate::machine::{Machine, Output};
 use crate::{rules, shell};
 use std::fmt;
@@ -60,6 +61,8 @@ pub struct Player {
     waiting: Output,
     /// Reports of missing fragments that the recording may still show (rule 16), each with its time.
     reports: Vec<(u64, Emitted)>,
+    /// What the kernel may still count (rule 8).
+    late: Late,
 }
 
 impl Player {
@@ -99,6 +102,7 @@ impl Player {
             }
             Step::Note {} => {}
         }
+        self.late.look(self.machine.connections(), self.machine.now_ms());
     }
 
     fn pass(&mut self, until_ms: u64) {
@@ -173,6 +177,7 @@ impl Player {
 
     fn command(&mut self, command: &Command) {
         self.pass(ms(command.t));
+        self.late.look(self.machine.connections(), self.machine.now_ms());
         let waiting = std::mem::take(&mut self.waiting);
         self.frames("frames before a command", &command.out, waiting);
         let answer = shell::run(&mut self.machine, &command.cmd, &command.stdin);
@@ -196,6 +201,12 @@ impl Player {
             Some(difference) => difference,
             None if lists_in_hash_order(&command.cmd)
                 && rules::same_services(&command.stdout, &answer.stdout) =>
+            {
+                None
+            }
+            None if rules::counts_of_late(&command.stdout, &answer.stdout, |daddr, dport| {
+                self.late.of(daddr, dport)
+            }) =>
             {
                 None
             }

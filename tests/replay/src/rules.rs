@@ -34,6 +34,7 @@ use crate::kernel::Emitted;
 use crate::sync;
 use crate::topology::Topology;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 /// Rule 2: was the outermost IP header made by the director, rather than received? Of a packet that passes, NAT changes
 /// one address, never both, and neither the protocol nor, by a whole header, the length.
@@ -321,6 +322,40 @@ pub fn same_services(expected: &str, got: &str) -> bool {
     expected.starts_with("IP Virtual Server") && blocks(expected) == blocks(got)
 }
 
+/// Rule 8: do two lists of services differ only in that the recorded one still counts connections of a server that
+/// `late` tells the number of?
+#[must_use]
+pub fn counts_of_late(expected: &str, got: &str, late: impl Fn(IpAddr, u16) -> u64) -> bool {
+    let is_list = expected.contains("ActiveConn InActConn") && !expected.contains("PersistConn");
+    let same = |(want, have): (&str, &str)| {
+        let (Some(one), Some(other)) = (counts(want), counts(have)) else { return want == have };
+        let Ok(server) = one.server.parse::<std::net::SocketAddr>() else { return want == have };
+        let more = one.active + one.inactive;
+        let range =
+            other.active + other.inactive..=other.active + other.inactive + late(server.ip(), server.port());
+        one.server == other.server
+            && one.before == other.before
+            && one.active >= other.active
+            && range.contains(&more)
+    };
+    is_list && expected.lines().count() == got.lines().count() && expected.lines().zip(got.lines()).all(same)
+}
+
+/// The line of a server in a list of services.
+struct Counts<'a> {
+    server: &'a str,
+    before: Vec<&'a str>,
+    active: u64,
+    inactive: u64,
+}
+
+fn counts(line: &str) -> Option<Counts<'_>> {
+    let mut words: Vec<&str> = line.strip_prefix("  -> ")?.split_whitespace().collect();
+    let inactive = words.pop()?.parse().ok()?;
+    let active = words.pop()?.parse().ok()?;
+    Some(Counts { server: words.first()?, before: words, active, inactive })
+}
+
 /// Compares two texts. Names the first line that differs.
 #[must_use]
 pub fn texts_differ(expected: &str, got: &str) -> Option<(String, String)> {
@@ -460,6 +495,16 @@ mod tests {
     fn texts() {
         assert_eq!(texts_differ("a\nb\n", "a\nb\n"), None);
         assert_eq!(texts_differ("a\nb\n", "a\nc\n"), Some(("\"b\"".into(), "\"c\"".into())));
+        let list = |active: u64, inactive: u64| {
+            format!("-> Server Weight ActiveConn InActConn\n  -> 10.0.2.11:80 Masq 1 {active} {inactive}\n")
+        };
+        let late = |expected: (u64, u64), got: (u64, u64)| {
+            counts_of_late(&list(expected.0, expected.1), &list(got.0, got.1), |_, dport| {
+                u64::from(dport == 80) * 2
+            })
+        };
+        assert!(late((1, 5), (1, 3)) && late((2, 3), (1, 3)) && late((1, 3), (1, 3)));
+        assert!(!late((1, 6), (1, 3)) && !late((1, 3), (1, 4)) && !late((0, 5), (1, 3)));
         assert_eq!(texts_differ("a\n", "a"), Some(("\"a\\n\"".into(), "\"a\"".into())));
     }
 }
