@@ -63,7 +63,11 @@ pub fn measure(measure: &Measure, flows: u32, mpps_min: f64) -> Result<Row> {
         ceiling_mpps: Some(ceiling),
         ratio: Some(mpps / ceiling),
         cycles_per_packet: Some(median(cycles)),
-        checks: vec![Check::at_least("Mpps where testpmd makes 58", mpps / ceiling * TESTPMD_THERE, mpps_min)],
+        checks: vec![Check::at_least(
+            "Mpps where testpmd makes 58",
+            mpps / ceiling * TESTPMD_THERE,
+            mpps_min,
+        )],
         ..row("dr", 4, flows, "in turn")
     })
 }
