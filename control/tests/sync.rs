@@ -2,7 +2,7 @@
 //! shunt's, and against whatever else may arrive.
 
 use bolero::TypeGenerator;
-use shunt_control::sync::{Batches, Draft, Refused, SyncSettings, Version, decode};
+use shunt_control::sync::{Batches, Draft, Flushed, Refused, Sending, SyncSettings, Version, decode};
 use shunt_engine::tables::{Family, ServerId};
 use shunt_engine::{ConnectionInfo, SequenceShift, Tick};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -311,7 +311,7 @@ fn datagrams_are_full_or_two_seconds_old() {
             if taken {
                 lens.push(decode(datagram, 7).unwrap().connections.len());
             }
-            taken
+            if taken { Sending::Sent } else { Sending::Full }
         });
         lens
     };
@@ -332,6 +332,60 @@ fn datagrams_are_full_or_two_seconds_old() {
     v6.caddr = Ipv6Addr::LOCALHOST.into();
     assert!(!batches.add(&v6, Version::V0, 10, Tick(0)), "version 0 cannot say it");
     assert_eq!(sent(&mut batches, 9_000, 9), [0; 0]);
+}
+
+#[test]
+fn what_is_sent_refused_and_left_is_counted_once() {
+    // Two records fit into a datagram: two are full, one is not.
+    let mut batches = Batches::new(1, 7, 8 + 2 * 36);
+    for nth in 0..5 {
+        assert!(batches.add(&own(connection(Version::V1, nth)), Version::V1, 10, Tick(0)));
+    }
+    assert_eq!(batches.waiting(), 3);
+    let mut answers = [Sending::Refused, Sending::Full].into_iter();
+    let flushed = batches.flush(Tick(0), |_, _| answers.next().unwrap());
+    assert_eq!((flushed, batches.waiting()), (Flushed { refused: 1, ..Flushed::default() }, 2));
+    let flushed = batches.flush(Tick(0), |_, _| Sending::Sent);
+    assert_eq!(flushed, Flushed { messages: 1, records: 2, refused: 0 });
+    let flushed = batches.flush(Tick(2_000), |_, _| Sending::Sent);
+    assert_eq!(flushed, Flushed { messages: 1, records: 1, refused: 0 });
+    assert_eq!(batches.waiting(), 0);
+}
+
+#[test]
+fn a_connection_keeps_its_lane_and_lanes_share_the_load() {
+    const LANES: usize = 4;
+    let lane_of = |info: &ConnectionInfo| {
+        let mut batches = Batches::new(LANES, 7, 1472);
+        batches.add(info, Version::V1, 10, Tick(0));
+        let mut lanes = Vec::new();
+        batches.flush(Tick(2_000), |lane, _| {
+            lanes.push(lane);
+            Sending::Sent
+        });
+        assert_eq!(lanes.len(), 1);
+        lanes[0]
+    };
+    for v6 in [false, true] {
+        let mut counts = [0; LANES];
+        for cport in 0..1000 {
+            let mut info = own(connection(Version::V1, cport));
+            if v6 {
+                let ends = [info.caddr, info.vaddr, info.daddr].map(|address| match address {
+                    IpAddr::V4(address) => IpAddr::from(address.to_ipv6_mapped()),
+                    address => address,
+                });
+                (info.family, [info.caddr, info.vaddr, info.daddr]) = (Family::V6, ends);
+            }
+            let lane = lane_of(&info);
+            counts[lane] += 1;
+            // Its end goes the same way as its beginning, else a backup could hear them in the other order.
+            info.state = 4;
+            (info.flags, info.timeout_ms) = (0x100, 120_000);
+            assert_eq!(lane_of(&info), lane);
+        }
+        assert!(counts.iter().all(|count| *count == 250), "{counts:?}");
+    }
 }
 
 #[test]

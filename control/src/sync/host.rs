@@ -1,7 +1,7 @@
 //! Daemons on threads of their own, over the kernel's sockets.
 
 use super::backup::Backup;
-use super::counters::add;
+use super::batches::Sending;
 use super::daemon::{DaemonHost, DaemonParts, Role, Running};
 use super::master::Master;
 use super::sockets;
@@ -88,7 +88,6 @@ fn wait(stop: &OwnedFd, sockets: &[UdpSocket], rest: Option<Duration>) -> bool {
 }
 
 fn run_master(parts: DaemonParts, sockets: &[UdpSocket], stop: &OwnedFd) {
-    let counters = parts.counters.clone();
     let mut master = Master::new(parts);
     let epoch = Instant::now();
     let mut rest = REST;
@@ -96,13 +95,12 @@ fn run_master(parts: DaemonParts, sockets: &[UdpSocket], stop: &OwnedFd) {
         let now = Tick(epoch.elapsed().as_millis() as u64);
         rest = if master.gather(now) > 0 { SHORT_REST } else { REST };
         master.flush(now, |socket, datagram| match sockets[socket].send(datagram) {
-            Ok(_) => true,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+            Ok(_) => Sending::Sent,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Sending::Full,
             // The interface is down, or nobody is there; the next record of the connection may get through.
             Err(error) => {
                 tracing::debug!(%error, "a synchronisation message was not sent");
-                add(&counters.sync_send_errors, 1);
-                true
+                Sending::Refused
             }
         });
     }

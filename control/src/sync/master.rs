@@ -1,6 +1,6 @@
 //! The master: workers' announcements become datagrams.
 
-use super::batches::Batches;
+use super::batches::{Batches, Flushed, Sending};
 use super::counters::add;
 use super::daemon::DaemonParts;
 use super::message::Version;
@@ -31,9 +31,8 @@ impl Master {
         let mut taken: usize = 0;
         parts.dataplane.announcements(&settings.rules, &mut |info| {
             taken += 1;
-            if batches.add(&info, version, settings.qlen_max as usize, now) {
-                add(&parts.counters.sync_sent_records, 1);
-            }
+            // What version 0 cannot say is not told: a mixed group of directors speaks version 1.
+            batches.add(&info, version, settings.qlen_max as usize, now);
         });
         add(&parts.counters.sync_discarded_messages, batches.take_discarded());
         taken
@@ -41,12 +40,18 @@ impl Master {
 
     /// Hands the datagrams that are due to `send`, with the number of the socket, until that says that the socket takes
     /// no more.
-    pub fn flush(&mut self, now: Tick, mut send: impl FnMut(usize, &[u8]) -> bool) {
+    pub fn flush(&mut self, now: Tick, send: impl FnMut(usize, &[u8]) -> Sending) {
+        let Flushed { messages, records, refused } = self.batches.flush(now, send);
         let counters = &self.parts.counters;
-        self.batches.flush(now, |socket, datagram| {
-            let sent = send(socket, datagram);
-            add(&counters.sync_sent_messages, u64::from(sent));
-            sent
-        });
+        add(&counters.sync_sent_messages, messages);
+        add(&counters.sync_sent_records, records);
+        add(&counters.sync_send_errors, refused);
+    }
+}
+
+impl Drop for Master {
+    /// As in the kernel, what is not sent when the master is stopped is lost.
+    fn drop(&mut self) {
+        add(&self.parts.counters.sync_discarded_messages, self.batches.waiting());
     }
 }

@@ -88,6 +88,12 @@ impl Draft {
         self.records == 0
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn records(&self) -> usize {
+        self.records
+    }
+
     /// The datagram.
     #[must_use]
     pub fn finish(mut self) -> Vec<u8> {

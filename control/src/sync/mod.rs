@@ -23,7 +23,7 @@ mod v0;
 mod v1;
 
 pub use backup::Backup;
-pub use batches::Batches;
+pub use batches::{Batches, Flushed, Sending};
 pub use counters::SyncCounters;
 pub(crate) use daemon::Daemons;
 pub use daemon::{DaemonConfig, DaemonHost, DaemonOptions, DaemonParts, LiveSettings, NoHost, Role, Running};

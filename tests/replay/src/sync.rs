@@ -5,7 +5,9 @@ use crate::ip::{self, ETHERNET_LEN, Header, Ip, protocol};
 use crate::kernel::Emitted;
 use crate::topology::Topology;
 use shunt_control::director::{Errno, Refusal};
-use shunt_control::sync::{Backup, DaemonConfig, DaemonHost, DaemonParts, Master, Role, Running, decode};
+use shunt_control::sync::{
+    Backup, DaemonConfig, DaemonHost, DaemonParts, Master, Role, Running, Sending, decode,
+};
 use shunt_engine::Tick;
 use shunt_wire::checksum;
 use std::collections::HashSet;
@@ -95,7 +97,7 @@ impl Host {
             wake_ms = next_wake_ms(now_ms);
             master.flush(Tick(now_ms), |socket, datagram| {
                 sent.extend(frame(topology, config, socket as u16, datagram));
-                true
+                Sending::Sent
             });
         }
         daemons.wake_ms = wake_ms;
