@@ -7,7 +7,7 @@
 use crate::announce::{Candidate, Note};
 use crate::conn::flag;
 use crate::connection_info::{ConnectionInfo, ControlKey};
-use crate::dump::{template_info, with_call_id};
+use crate::dump::template_info;
 use crate::sip::CALL_ID_MAX;
 use crate::tables::{ForwardingMethod, Persistence, Server, ServerId, Service, ServiceKey, SyncRules};
 use crate::tick::Tick;
@@ -416,7 +416,7 @@ impl Templates {
         };
         template.note = Some(candidate.due(template.note, rules, now)?);
         let info = template_info(template, now);
-        Some(with_call_id(info, shard.call_id(slot)))
+        Some(info.with_call_id(shard.call_id(slot)))
     }
 
     /// A controlled connection is gone.
@@ -438,7 +438,7 @@ impl Templates {
 
     /// Removes what is due in one shard, and what controls nothing and has an orphan's server, or is not assured and
     /// `unproven_go`, telling `gone` the server of each, and `outlived` of each whose time has run out but which still
-    /// controls connections.
+    /// controls connections. Returns how many are left.
     pub(crate) fn expire(
         &self,
         shard: usize,
@@ -447,12 +447,12 @@ impl Templates {
         unproven_go: bool,
         mut gone: impl FnMut(ServerId),
         mut outlived: impl FnMut(Handle),
-    ) {
+    ) -> u32 {
         let number = shard % SHARDS;
         let mut shard = self.lock(number);
         let Shard { index, slots, free, .. } = &mut *shard;
         if index.is_empty() && free.len() == slots.len() {
-            return;
+            return 0;
         }
         for (slot, place) in slots.iter_mut().enumerate() {
             let Some(template) = place else { continue };
@@ -477,6 +477,12 @@ impl Templates {
             *place = None;
             free.push(slot as u32);
         }
+        (slots.len() - free.len()) as u32
+    }
+
+    /// Templates for which each shard has room.
+    pub(crate) fn room_of_shard(&self) -> u32 {
+        self.lock(0).slots.len() as u32
     }
 
     /// Number of shards: [`Templates::expire`] and [`Templates::each`] take one at a time.
@@ -508,13 +514,13 @@ impl TemplateKey {
     /// Of a template that somebody tells of.
     pub(crate) fn told(info: &ConnectionInfo) -> TemplateKey {
         let ConnectionInfo { protocol, caddr, vaddr, vport, .. } = *info;
-        ControlKey { protocol, client_net: caddr, vaddr, vport }.into()
+        ControlKey { protocol, client_net: caddr, cport: 0, vaddr, vport }.into()
     }
 }
 
 impl From<ControlKey> for TemplateKey {
     fn from(name: ControlKey) -> TemplateKey {
-        let ControlKey { protocol, client_net, vaddr, vport } = name;
+        let ControlKey { protocol, client_net, vaddr, vport, .. } = name;
         TemplateKey { protocol, client_net, vaddr, vport, mark: protocol == ANY_PROTOCOL, digest: 0 }
     }
 }
@@ -523,6 +529,6 @@ impl TemplateKey {
     /// What others call it.
     pub(crate) fn name(&self) -> ControlKey {
         let TemplateKey { protocol, client_net, vaddr, vport, .. } = *self;
-        ControlKey { protocol, client_net, vaddr, vport }
+        ControlKey { protocol, client_net, cport: 0, vaddr, vport }
     }
 }

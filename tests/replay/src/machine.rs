@@ -36,6 +36,7 @@ const ESTIMATE_EVERY_MS: u64 = 2_000;
 struct World {
     engine: Engine,
     templates: Templates,
+    expectations: Expectations,
     inbox: Inbox,
     tables: Tables,
     marks: Vec<MarkRule>,
@@ -73,7 +74,9 @@ impl Dataplane for Worker {
         let world = lock(&self.world);
         let mut cursor = Some(DumpCursor::default());
         while let Some(from) = cursor {
-            cursor = world.engine.dump(&world.tables, world.now, from, 64, |info| each(&info));
+            cursor = world.engine.dump(&world.tables, world.now, from, 64, |info, call_id| {
+                each(&info.with_call_id(call_id));
+            });
         }
     }
 
@@ -87,8 +90,8 @@ impl Dataplane for Worker {
     }
 
     fn announcements(&self, rules: &SyncRules, each: &mut dyn FnMut(ConnectionInfo)) {
-        let World { inbox, templates, now, .. } = &mut *lock(&self.world);
-        inbox.take(templates, rules, *now, each);
+        let World { inbox, templates, expectations, now, .. } = &mut *lock(&self.world);
+        inbox.take((templates, expectations), rules, *now, each);
     }
 }
 
@@ -125,7 +128,7 @@ impl Machine {
         let boards = Boards::new(1, SERVERS);
         let counters = WorkerCounters::default();
         let now = Tick(START_MS);
-        let templates = Templates::new(CONNECTIONS);
+        let (templates, expectations) = (Templates::new(CONNECTIONS), Expectations::new());
         let (outbox, inbox) = announcements();
         let engine = Engine::new(EngineConfig {
             worker: 0,
@@ -136,7 +139,7 @@ impl Machine {
             services_max: SERVICES,
             boards: boards.clone(),
             templates: templates.clone(),
-            expectations: Expectations::new(),
+            expectations: expectations.clone(),
             counters: counters.clone(),
             // A replay shall be the same each time.
             seed: [
@@ -153,6 +156,7 @@ impl Machine {
         let world = World {
             engine,
             templates,
+            expectations,
             inbox,
             tables: Tables::new(nic_ports.clone()),
             marks: Vec::new(),
