@@ -154,7 +154,7 @@ fn bound_servers(engine: &Engine, tables: &Tables) -> HashMap<([u8; 4], u16), [u
     let mut servers = HashMap::new();
     let mut cursor = Some(shunt_engine::DumpCursor::default());
     while let Some(place) = cursor {
-        cursor = engine.dump(tables, Tick(1000), place, 1 << 20, |info| {
+        cursor = engine.dump(tables, Tick(1000), place, 1 << 20, |info, _| {
             if let (IpAddr::V4(caddr), IpAddr::V4(daddr)) = (info.caddr, info.daddr) {
                 servers.insert((caddr.octets(), info.cport), daddr.octets());
             }

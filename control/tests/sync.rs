@@ -6,8 +6,8 @@ mod fake;
 use bolero::TypeGenerator;
 use fake::FakeDataplane;
 use shunt_control::sync::{
-    Batches, DaemonConfig, DaemonParts, Draft, LiveSettings, Master, Refused, Role, Sent, SyncCounters,
-    SyncSettings, Version, decode,
+    Batches, DaemonConfig, DaemonParts, Draft, Flushed, LiveSettings, Master, Refused, Role, Sending,
+    SyncCounters, SyncSettings, Version, decode,
 };
 use shunt_engine::tables::{Family, ServerId};
 use shunt_engine::{ConnectionInfo, SequenceShift, Tick};
@@ -314,13 +314,12 @@ fn datagrams_are_full_or_two_seconds_old() {
     let mut batches = Batches::new(1, 7, 8 + 3 * 36);
     let sent = |batches: &mut Batches, now: u64, room: usize| {
         let mut lens = Vec::new();
-        batches.flush(Tick(now), |_, datagram, records| {
+        batches.flush(Tick(now), |_, datagram| {
             if lens.len() == room {
-                return Sent::Full;
+                return Sending::Full;
             }
             lens.push(decode(datagram, 7).unwrap().connections.len());
-            assert_eq!(lens.last(), Some(&records));
-            Sent::Yes
+            Sending::Sent
         });
         lens
     };
@@ -361,25 +360,79 @@ fn a_master_counts_what_it_sent_and_what_it_did_not() {
     let settings = LiveSettings::default();
     let parts = DaemonParts { config, dataplane: dataplane.clone(), settings, counters: counters.clone() };
     let mut master = Master::new(parts);
-    let mut counted = |records: u16, answers: &[Sent]| {
+    let mut counted = |records: u16, answers: &[Sending]| {
         let announced = (0..records).map(|cport| own(connection(Version::V1, cport)));
         dataplane.announced.lock().unwrap().extend(announced);
         master.gather(Tick(0));
         let mut answers = answers.iter();
-        master.flush(Tick(0), |_, _| answers.next().copied().unwrap_or(Sent::Full));
+        master.flush(Tick(0), |_, _| answers.next().copied().unwrap_or(Sending::Full));
         [&counters.sync_sent_messages, &counters.sync_sent_records, &counters.sync_send_errors]
             .map(|counter| counter.load(Relaxed))
     };
     // Three records fill a datagram, which leaves when the next one comes.
-    assert_eq!(counted(3, &[Sent::Yes]), [0, 0, 0]);
-    assert_eq!(counted(1, &[Sent::Full]), [0, 0, 0]);
-    assert_eq!(counted(0, &[Sent::Yes]), [1, 3, 0]);
-    assert_eq!(counted(6, &[Sent::Refused, Sent::Yes]), [2, 6, 1]);
+    assert_eq!(counted(3, &[Sending::Sent]), [0, 0, 0]);
+    assert_eq!(counted(1, &[Sending::Full]), [0, 0, 0]);
+    assert_eq!(counted(0, &[Sending::Sent]), [1, 3, 0]);
+    assert_eq!(counted(6, &[Sending::Refused, Sending::Sent]), [2, 6, 1]);
     // One that is full waits, and one that is not: the master ends.
     assert_eq!(counted(3, &[]), [2, 6, 1]);
     assert_eq!(counters.sync_discarded_messages.load(Relaxed), 0);
     drop(master);
     assert_eq!(counters.sync_discarded_messages.load(Relaxed), 2);
+}
+
+#[test]
+fn what_is_sent_refused_and_left_is_counted_once() {
+    // Two records fit into a datagram: two are full, one is not.
+    let mut batches = Batches::new(1, 7, 8 + 2 * 36);
+    for nth in 0..5 {
+        assert!(batches.add(&own(connection(Version::V1, nth)), Version::V1, 10, Tick(0)));
+    }
+    assert_eq!(batches.waiting(), 3);
+    let mut answers = [Sending::Refused, Sending::Full].into_iter();
+    let flushed = batches.flush(Tick(0), |_, _| answers.next().unwrap());
+    assert_eq!((flushed, batches.waiting()), (Flushed { refused: 1, ..Flushed::default() }, 2));
+    let flushed = batches.flush(Tick(0), |_, _| Sending::Sent);
+    assert_eq!(flushed, Flushed { messages: 1, records: 2, refused: 0 });
+    let flushed = batches.flush(Tick(2_000), |_, _| Sending::Sent);
+    assert_eq!(flushed, Flushed { messages: 1, records: 1, refused: 0 });
+    assert_eq!(batches.waiting(), 0);
+}
+
+#[test]
+fn a_connection_keeps_its_lane_and_lanes_share_the_load() {
+    const LANES: usize = 4;
+    let lane_of = |info: &ConnectionInfo| {
+        let mut batches = Batches::new(LANES, 7, 1472);
+        batches.add(info, Version::V1, 10, Tick(0));
+        let mut lanes = Vec::new();
+        batches.flush(Tick(2_000), |lane, _| {
+            lanes.push(lane);
+            Sending::Sent
+        });
+        assert_eq!(lanes.len(), 1);
+        lanes[0]
+    };
+    for v6 in [false, true] {
+        let mut counts = [0; LANES];
+        for cport in 0..1000 {
+            let mut info = own(connection(Version::V1, cport));
+            if v6 {
+                let ends = [info.caddr, info.vaddr, info.daddr].map(|address| match address {
+                    IpAddr::V4(address) => IpAddr::from(address.to_ipv6_mapped()),
+                    address => address,
+                });
+                (info.family, [info.caddr, info.vaddr, info.daddr]) = (Family::V6, ends);
+            }
+            let lane = lane_of(&info);
+            counts[lane] += 1;
+            // Its end goes the same way as its beginning, else a backup could hear them in the other order.
+            info.state = 4;
+            (info.flags, info.timeout_ms) = (0x100, 120_000);
+            assert_eq!(lane_of(&info), lane);
+        }
+        assert!(counts.iter().all(|count| *count == 250), "{counts:?}");
+    }
 }
 
 #[test]

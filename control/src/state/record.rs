@@ -12,11 +12,14 @@ const PE_DATA_LEN_MAX: usize = 255;
 const HAS_CONTROL: u8 = 1;
 const HAS_SEQUENCE: u8 = 2;
 const HAS_PE_DATA: u8 = 4;
+/// What controls it is a connection of FTP, whose client port follows.
+const HAS_CONTROL_CPORT: u8 = 8;
 
 /// Appends one record.
 pub(super) fn write(info: &ConnectionInfo, out: &mut Vec<u8>) {
     let pe_data = info.pe_data.as_deref().filter(|data| data.len() <= PE_DATA_LEN_MAX);
     let has = if info.control.is_some() { HAS_CONTROL } else { 0 }
+        | if info.control.is_some_and(|control| control.is_connection()) { HAS_CONTROL_CPORT } else { 0 }
         | if info.sequence.is_some() { HAS_SEQUENCE } else { 0 }
         | if pe_data.is_some() { HAS_PE_DATA } else { 0 };
     out.extend([has, family_byte(info.family), info.protocol, info.state]);
@@ -38,6 +41,9 @@ pub(super) fn write(info: &ConnectionInfo, out: &mut Vec<u8>) {
         write_address(control.client_net, out);
         write_address(control.vaddr, out);
         out.extend(control.vport.to_le_bytes());
+        if control.is_connection() {
+            out.extend(control.cport.to_le_bytes());
+        }
     }
     for shift in info.sequence.iter().flatten() {
         for number in [shift.init_seq, shift.delta, shift.previous_delta] {
@@ -77,7 +83,7 @@ pub(super) fn read(from: &mut &[u8]) -> Option<ConnectionInfo> {
     let (caddr, cport) = (read_address(from)?, u16::from_le_bytes(take(from)?));
     let (vaddr, vport) = (read_address(from)?, u16::from_le_bytes(take(from)?));
     let (daddr, dport) = (read_address(from)?, u16::from_le_bytes(take(from)?));
-    let control = if has & HAS_CONTROL == 0 { None } else { Some(read_control(from)?) };
+    let control = if has & HAS_CONTROL == 0 { None } else { Some(read_control(has, from)?) };
     let sequence = if has & HAS_SEQUENCE == 0 { None } else { Some([read_shift(from)?, read_shift(from)?]) };
     let pe_data = if has & HAS_PE_DATA == 0 { None } else { Some(read_text(from)?) };
     Some(ConnectionInfo {
@@ -124,10 +130,12 @@ fn read_address(from: &mut &[u8]) -> Option<IpAddr> {
     }
 }
 
-fn read_control(from: &mut &[u8]) -> Option<ControlKey> {
+fn read_control(has: u8, from: &mut &[u8]) -> Option<ControlKey> {
     let [protocol] = take(from)?;
     let (client_net, vaddr) = (read_address(from)?, read_address(from)?);
-    Some(ControlKey { protocol, client_net, vaddr, vport: u16::from_le_bytes(take(from)?) })
+    let vport = u16::from_le_bytes(take(from)?);
+    let cport = if has & HAS_CONTROL_CPORT == 0 { 0 } else { u16::from_le_bytes(take(from)?) };
+    Some(ControlKey { protocol, client_net, cport, vaddr, vport })
 }
 
 fn read_shift(from: &mut &[u8]) -> Option<SequenceShift> {

@@ -79,11 +79,13 @@ fn connection(caddr: &str, cport: u16) -> ConnectionInfo {
 }
 
 fn all_kinds() -> Vec<ConnectionInfo> {
-    let control =
-        ControlKey { protocol: 0, client_net: [192, 0, 2, 0].into(), vaddr: [0, 0, 0, 7].into(), vport: 0 };
+    let (client_net, vaddr) = ([192, 0, 2, 0].into(), [0, 0, 0, 7].into());
+    let control = ControlKey { protocol: 0, client_net, cport: 0, vaddr, vport: 0 };
+    let ftp = ControlKey { protocol: 6, cport: 40_500, vport: 21, ..control };
     let shift = |init_seq| SequenceShift { init_seq, delta: 3, previous_delta: u32::MAX };
     vec![
         ConnectionInfo { control: Some(control), ..connection("192.0.2.1", 1024) },
+        ConnectionInfo { control: Some(ftp), ..connection("192.0.2.2", 0) },
         ConnectionInfo { sequence: Some([shift(1), shift(2)]), ..connection("2001:db8::1", 65_535) },
         ConnectionInfo {
             flags: TEMPLATE,
@@ -126,7 +128,7 @@ fn a_restart_keeps_everything() {
         director.set_marks(vec![Mark::parse(&words).unwrap()]).unwrap();
     }
     *rig.dataplane.connections.lock().unwrap() = all_kinds();
-    assert_eq!(rig.save(&path, &configured()), 3);
+    assert_eq!(rig.save(&path, &configured()), 4);
 
     let again = Rig::restored(&path);
     for list in ["-S -n", "-L -n --nosort", "-L -n --thresholds", "-L -n --tun-info", "-L --timeout"] {
@@ -138,7 +140,7 @@ fn a_restart_keeps_everything() {
     drop((director, old));
     // Templates come first, and nothing was published twice before they did.
     let connections = again.connections();
-    assert!(connections[0].is_template() && connections.len() == 3);
+    assert!(connections[0].is_template() && connections.len() == 4);
     assert!(!again.dataplane.published.lock().unwrap().is_empty());
 }
 
@@ -273,7 +275,7 @@ fn damaged_and_foreign_files_are_refused() {
     }
     refused(&[&good[..], b"x"].concat(), "a byte too many");
     std::fs::write(&path, &good).unwrap();
-    assert_eq!(Rig::restored(&path).connections().len(), 3);
+    assert_eq!(Rig::restored(&path).connections().len(), 4);
 }
 
 #[test]

@@ -8,24 +8,41 @@ use std::net::IpAddr;
 /// How old the first record of a datagram that is not full gets, milliseconds.
 const FLUSH_MS: u64 = 2_000;
 
+/// What became of a datagram that was to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sending {
+    /// It is under way.
+    Sent,
+    /// It never will be: the interface is down, or nobody can be reached.
+    Refused,
+    /// The socket takes no more at the moment; the datagram stays for the next time.
+    Full,
+}
+
+/// A datagram, and how many records are in it.
+#[derive(Debug)]
+struct Finished {
+    datagram: Vec<u8>,
+    records: usize,
+}
+
+/// What was sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flushed {
+    /// Datagrams.
+    pub messages: u64,
+    /// Records in them.
+    pub records: u64,
+    /// Datagrams that will never be sent.
+    pub refused: u64,
+}
+
 /// What one socket has to send.
 #[derive(Debug, Default)]
 struct Lane {
     /// Not full yet, and when its first record came.
     draft: Option<(Draft, Tick)>,
-    /// With the number of their records.
-    full: VecDeque<(Vec<u8>, usize)>,
-}
-
-/// What became of a datagram.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sent {
-    /// It is on its way.
-    Yes,
-    /// It is lost: there is no use in trying again.
-    Refused,
-    /// The socket takes no more at present.
-    Full,
+    full: VecDeque<Finished>,
 }
 
 /// The datagrams of a master, by socket.
@@ -67,36 +84,42 @@ impl Batches {
     fn close(&mut self, lane: usize, waiting_max: usize) {
         let lane = &mut self.lanes[lane];
         let Some((draft, _)) = lane.draft.take() else { return };
-        let records = draft.records();
         if lane.full.len() < waiting_max {
-            lane.full.push_back((draft.finish(), records));
+            lane.full.push_back(Finished { records: draft.records(), datagram: draft.finish() });
         } else {
             self.discarded += 1;
         }
     }
 
-    /// Hands what is due to `send`, with the number of the socket and that of the records, until that says that the socket
-    /// takes no more.
-    pub fn flush(&mut self, now: Tick, mut send: impl FnMut(usize, &[u8], usize) -> Sent) {
+    /// Hands what is due to `send`, with the number of the socket, until that says that the socket takes no more.
+    pub fn flush(&mut self, now: Tick, mut send: impl FnMut(usize, &[u8]) -> Sending) -> Flushed {
+        let mut flushed = Flushed::default();
         for lane in 0..self.lanes.len() {
             let old = |(_, since): &(Draft, Tick)| now.0.saturating_sub(since.0) >= FLUSH_MS;
             if self.lanes[lane].draft.as_ref().is_some_and(old) {
                 self.close(lane, usize::MAX);
             }
             let full = &mut self.lanes[lane].full;
-            while let Some((datagram, records)) = full.front() {
-                if send(lane, datagram, *records) == Sent::Full {
-                    break;
+            while let Some(Finished { datagram, records }) = full.front() {
+                match send(lane, datagram) {
+                    Sending::Sent => {
+                        flushed.messages += 1;
+                        flushed.records += *records as u64;
+                    }
+                    Sending::Refused => flushed.refused += 1,
+                    Sending::Full => break,
                 }
                 full.pop_front();
             }
         }
+        flushed
     }
 
-    /// Datagrams that are not sent yet, unfinished ones included.
+    /// Datagrams that wait, those that are not full yet included.
     #[must_use]
-    pub fn waiting(&self) -> usize {
-        self.lanes.iter().map(|lane| lane.full.len() + usize::from(lane.draft.is_some())).sum()
+    pub fn waiting(&self) -> u64 {
+        let lane = |lane: &Lane| lane.full.len() + usize::from(lane.draft.is_some());
+        self.lanes.iter().map(lane).sum::<usize>() as u64
     }
 
     /// Datagrams thrown away since the last call.

@@ -1,7 +1,7 @@
 //! Daemons on threads of their own, over the kernel's sockets.
 
 use super::backup::Backup;
-use super::batches::Sent;
+use super::batches::Sending;
 use super::daemon::{DaemonHost, DaemonParts, Role, Running};
 use super::master::Master;
 use super::sockets;
@@ -95,12 +95,12 @@ fn run_master(parts: DaemonParts, sockets: &[UdpSocket], stop: &OwnedFd) {
         let now = Tick(epoch.elapsed().as_millis() as u64);
         rest = if master.gather(now) > 0 { SHORT_REST } else { REST };
         master.flush(now, |socket, datagram| match sockets[socket].send(datagram) {
-            Ok(_) => Sent::Yes,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Sent::Full,
+            Ok(_) => Sending::Sent,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Sending::Full,
             // The interface is down, or nobody is there; the next record of the connection may get through.
             Err(error) => {
                 tracing::debug!(%error, "a synchronisation message was not sent");
-                Sent::Refused
+                Sending::Refused
             }
         });
     }

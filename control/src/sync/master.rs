@@ -1,6 +1,6 @@
 //! The master: workers' announcements become datagrams.
 
-use super::batches::{Batches, Sent};
+use super::batches::{Batches, Flushed, Sending};
 use super::counters::add;
 use super::daemon::DaemonParts;
 use super::message::Version;
@@ -31,6 +31,7 @@ impl Master {
         let mut taken: usize = 0;
         parts.dataplane.announcements(&settings.rules, &mut |info| {
             taken += 1;
+            // What version 0 cannot say is not told: a mixed group of directors speaks version 1.
             batches.add(&info, version, settings.qlen_max as usize, now);
         });
         add(&parts.counters.sync_discarded_messages, batches.take_discarded());
@@ -39,26 +40,18 @@ impl Master {
 
     /// Hands the datagrams that are due to `send`, with the number of the socket, until that says that the socket takes
     /// no more.
-    pub fn flush(&mut self, now: Tick, mut send: impl FnMut(usize, &[u8]) -> Sent) {
+    pub fn flush(&mut self, now: Tick, send: impl FnMut(usize, &[u8]) -> Sending) {
+        let Flushed { messages, records, refused } = self.batches.flush(now, send);
         let counters = &self.parts.counters;
-        self.batches.flush(now, |socket, datagram, records| {
-            let sent = send(socket, datagram);
-            match sent {
-                Sent::Yes => {
-                    add(&counters.sync_sent_messages, 1);
-                    add(&counters.sync_sent_records, records as u64);
-                }
-                Sent::Refused => add(&counters.sync_send_errors, 1),
-                Sent::Full => {}
-            }
-            sent
-        });
+        add(&counters.sync_sent_messages, messages);
+        add(&counters.sync_sent_records, records);
+        add(&counters.sync_send_errors, refused);
     }
 }
 
 impl Drop for Master {
-    /// What was not sent is lost.
+    /// As in the kernel, what is not sent when the master is stopped is lost.
     fn drop(&mut self) {
-        add(&self.parts.counters.sync_discarded_messages, self.batches.waiting() as u64);
+        add(&self.parts.counters.sync_discarded_messages, self.batches.waiting());
     }
 }

@@ -88,7 +88,7 @@ impl Draft {
         self.records == 0
     }
 
-    /// How many records there are.
+    /// How many there are.
     #[must_use]
     pub fn records(&self) -> usize {
         self.records

@@ -23,7 +23,7 @@ mod v0;
 mod v1;
 
 pub use backup::Backup;
-pub use batches::{Batches, Sent};
+pub use batches::{Batches, Flushed, Sending};
 pub use counters::SyncCounters;
 pub(crate) use daemon::Daemons;
 pub use daemon::{

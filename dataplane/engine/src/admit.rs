@@ -37,6 +37,7 @@ pub(crate) struct Choice<'a> {
 /// Why there is none: this is missing.
 enum Missing {
     Server,
+    /// Room for a template.
     Room,
     /// The persistence engine finds nothing to go by.
     CallId,
@@ -69,7 +70,7 @@ impl<'a, A: Address> Pass<'a, A> {
         let choice = match self.choose_for(service, packet, frame.bytes()) {
             Ok(choice) => choice,
             Err(Missing::Server) => return self.no_server(service, mark, packet, frame),
-            Err(Missing::Room) => return Verdict::Drop(Counter::ConnTableFull),
+            Err(Missing::Room) => return Verdict::Drop(Counter::TemplatesFull),
             Err(Missing::CallId) => return Verdict::Drop(Counter::NoCallId),
         };
         if service.flags.one_packet && packet.protocol == protocol::UDP {
@@ -106,7 +107,7 @@ impl<'a, A: Address> Pass<'a, A> {
         let choice = match self.choose_for(service, packet, &[]) {
             Ok(choice) => choice,
             Err(Missing::Server) => return Verdict::Drop(Counter::NoRealServer),
-            Err(Missing::Room) => return Verdict::Drop(Counter::ConnTableFull),
+            Err(Missing::Room) => return Verdict::Drop(Counter::TemplatesFull),
             Err(Missing::CallId) => return Verdict::Drop(Counter::NoCallId),
         };
         let Some(index) = self.enrol(&choice, mark, packet) else {

@@ -1,14 +1,16 @@
 //! What a synchronisation master has to be told of: connections and templates, by the kernel's rules (spec `sync.md` §4).
 //!
 //! A worker decides for its connections and puts them into a ring that control empties. Templates are everyone's and lie
-//! behind locks, so the worker only names them; whoever empties the ring decides about those. Without a master all of
-//! this costs one branch per request.
+//! behind locks, so the worker only names them; whoever empties the ring decides about those. So it is with the control
+//! connection of an FTP data connection, which may be another worker's. Without a master all of this costs one branch per
+//! request.
 
-use crate::conn::{Address, Index, NIL};
+use crate::conn::{Address, Index, NIL, flag};
 use crate::connection_info::ConnectionInfo;
 use crate::counters::{Counter, WorkerCounters};
 use crate::dump;
 use crate::flow::Pass;
+use crate::ftp::{ControlId, Expectations};
 use crate::persist::{Handle, Templates};
 use crate::state::{protocol, sctp, tcp};
 use crate::tables::{Family, SyncRules};
@@ -23,12 +25,15 @@ const RING_LEN: usize = 16_384;
 // Nearly all are the large one.
 #[allow(clippy::large_enum_variant)]
 enum Announcement {
-    Connection(ConnectionInfo),
-    /// A template was used, or lives on although its time has run out.
-    Template {
-        handle: Handle,
-        outlived: bool,
+    Connection {
+        info: ConnectionInfo,
+        /// The control connection of a data connection.
+        control: Option<ControlId>,
     },
+    /// A data connection of this control connection was used.
+    Control(ControlId),
+    /// A template was used, or lives on although its time has run out.
+    Template { handle: Handle, outlived: bool },
 }
 
 /// A worker's end of the ring.
@@ -50,21 +55,31 @@ impl Inbox {
     /// Takes what has been announced, at most as much as the ring holds, and tells `each` of what a peer needs to know.
     pub fn take(
         &mut self,
-        templates: &Templates,
+        (templates, expectations): (&Templates, &Expectations),
         rules: &SyncRules,
         now: Tick,
         mut each: impl FnMut(ConnectionInfo),
     ) {
+        let controls = expectations.controls();
         for _ in 0..RING_LEN {
-            match self.0.pop() {
-                Ok(Announcement::Connection(info)) => each(info),
-                Ok(Announcement::Template { handle, outlived }) => {
-                    if let Some(info) = templates.announce(handle, outlived, rules, now) {
-                        each(info);
-                    }
+            let Ok(announcement) = self.0.pop() else { return };
+            let (info, template) = match announcement {
+                Announcement::Connection { control: Some(id), .. }
+                    if rules.persist_mode && controls.template(id).is_some() =>
+                {
+                    (None, None)
                 }
-                Err(_) => return,
-            }
+                Announcement::Connection { info, .. } => (Some(info), None),
+                // What controls the control connection is told as well.
+                Announcement::Control(id) => {
+                    let template = controls.template(id).map(|handle| (handle, false));
+                    (controls.announce(id, rules, now), template)
+                }
+                Announcement::Template { handle, outlived } => (None, Some((handle, outlived))),
+            };
+            let template =
+                template.and_then(|(handle, outlived)| templates.announce(handle, outlived, rules, now));
+            info.into_iter().chain(template).for_each(&mut each);
         }
     }
 }
@@ -154,6 +169,26 @@ fn announced_states(protocol: u8) -> Option<(u16, u8)> {
     }
 }
 
+/// Is a connection to be announced? Then returns what to remember of it. Templates are not decided upon here.
+pub(crate) fn due(
+    protocol: u8,
+    state: u8,
+    timeout_ms: u32,
+    packets: u32,
+    note: Option<Note>,
+    rules: &SyncRules,
+    now: Tick,
+) -> Option<Note> {
+    let mut at_once = false;
+    if let Some((states, can_wait)) = announced_states(protocol) {
+        if states >> state & 1 == 0 {
+            return None;
+        }
+        at_once = state != can_wait && note.is_none_or(|note| note.state != state);
+    }
+    Candidate { is_template: false, at_once, state, packets, timeout_ms }.due(note, rules, now)
+}
+
 fn announce(outbox: &mut Option<Outbox>, counters: &WorkerCounters, announcement: Announcement) {
     let Some(Outbox(ring)) = outbox else { return };
     let taken = ring.push(announcement).is_ok();
@@ -175,15 +210,33 @@ impl<A: Address> Pass<'_, A> {
     /// A packet of the client was followed, and a master runs: tells it, if the time has come.
     #[inline(never)]
     pub(crate) fn announce(&mut self, index: Index) {
+        self.announce_with(index, self.table.get(index).in_packets);
+    }
+
+    /// A control connection lives on although its time has run out: as with templates, that passes for the packet with
+    /// which it is told.
+    #[cold]
+    pub(crate) fn announce_outlived(&mut self, index: Index) {
+        self.announce_with(index, self.tables.settings().sync.threshold);
+    }
+
+    fn announce_with(&mut self, index: Index, packets: u32) {
         let rules = self.tables.settings().sync;
         if rules.version == 0 && A::FAMILY == Family::V6 {
             return;
         }
-        let announced = self.announce_connection(index, &rules);
+        let announced = self.announce_connection(index, packets, &rules);
         let control = self.table.get(index).control;
         if control != NIL && (announced || rules.version != 0) {
-            self.announce_template(Handle(control));
+            match ControlId::of_word(control) {
+                Some(id) => self.tell_master(Announcement::Control(id)),
+                None => self.announce_template(Handle(control)),
+            }
         }
+    }
+
+    fn tell_master(&mut self, announcement: Announcement) {
+        announce(&mut self.core.outbox, &self.core.counters, announcement);
     }
 
     /// A template was used by a packet.
@@ -191,30 +244,36 @@ impl<A: Address> Pass<'_, A> {
         template(&mut self.core.outbox, &self.core.counters, handle, false);
     }
 
-    fn announce_connection(&mut self, index: Index, rules: &SyncRules) -> bool {
+    /// A data connection of FTP is announced by its control connection. IPVS tells of none before its third packet; but
+    /// a peer that takes over in between should know it.
+    #[cold]
+    pub(crate) fn announce_expected(&mut self, info: ConnectionInfo, control: Option<ControlId>) {
+        let rules = self.tables.settings().sync;
+        if self.core.announces && (rules.version != 0 || A::FAMILY == Family::V4) {
+            self.tell_master(Announcement::Connection { info, control });
+        }
+    }
+
+    fn announce_connection(&mut self, index: Index, packets: u32, rules: &SyncRules) -> bool {
         let conn = self.table.get(index);
-        if rules.persist_mode && conn.control != NIL {
+        let control = ControlId::of_word(conn.control);
+        // Of data connections, whoever empties the ring knows it.
+        if rules.persist_mode && conn.control != NIL && control.is_none() {
             return false;
         }
-        let note = self.table.note(index);
-        let mut at_once = false;
-        if let Some((states, can_wait)) = announced_states(conn.protocol) {
-            if states >> conn.state & 1 == 0 {
-                return false;
-            }
-            at_once = conn.state != can_wait && note.is_none_or(|note| note.state != conn.state);
-        }
-        let candidate = Candidate {
-            is_template: false,
-            at_once,
-            state: conn.state,
-            packets: conn.in_packets,
-            timeout_ms: conn.timeout_ms,
-        };
-        let Some(note) = candidate.due(note, rules, self.now) else { return false };
+        let helped = conn.has(flag::HELPED);
+        // A shift of the stream that is news: without it a peer that takes over would end the connection.
+        let news = helped && self.core.ftp.is_news(A::FAMILY, index);
+        let (note, packets) = if news { (None, rules.threshold) } else { (self.table.note(index), packets) };
+        let next = due(conn.protocol, conn.state, conn.timeout_ms, packets, note, rules, self.now);
+        let Some(note) = next else { return false };
         self.table.set_note(index, note);
-        let info = dump::info(self.table.get(index), self.tables, self.now);
-        announce(&mut self.core.outbox, &self.core.counters, Announcement::Connection(info));
+        let mut info = dump::info(self.table.get(index), self.tables, self.now);
+        if helped {
+            self.core.ftp.describe(A::FAMILY, index, &mut info);
+            self.core.ftp.told(A::FAMILY, index);
+        }
+        self.tell_master(Announcement::Connection { info, control });
         true
     }
 }

@@ -7,17 +7,27 @@ use crate::state;
 use crate::tables::{Family, ServerId};
 use std::net::IpAddr;
 
-/// Names a persistence template among those that are in use.
+/// Names what controls a connection: a persistence template, or the FTP control connection of a data connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ControlKey {
     /// IP protocol number; 0 in templates of firewall marks.
     pub protocol: u8,
-    /// The client's network.
+    /// The client's network; of a control connection the client.
     pub client_net: IpAddr,
+    /// Client port of a control connection, host order; 0 in templates.
+    pub cport: u16,
     /// Virtual address; if `protocol` is 0 its first four bytes are the mark, and there are no others.
     pub vaddr: IpAddr,
     /// Virtual port, host order.
     pub vport: u16,
+}
+
+impl ControlKey {
+    /// Does it name a control connection of FTP, rather than a template?
+    #[must_use]
+    pub fn is_connection(&self) -> bool {
+        self.cport != 0
+    }
 }
 
 /// How far the sequence numbers of one direction are shifted, host order (spec `sync.md` §2, option 1).
@@ -64,7 +74,7 @@ pub struct ConnectionInfo {
     pub in_packets: u32,
     /// The bound server, [`ServerId::NONE`] if there is none. Means nothing outside of this process.
     pub server: ServerId,
-    /// The template that controls it. Only dumps tell it.
+    /// What controls it. Only dumps tell it.
     pub control: Option<ControlKey>,
     /// Shifts of the sequence numbers, client's and server's.
     pub sequence: Option<[SequenceShift; 2]>,
@@ -73,6 +83,13 @@ pub struct ConnectionInfo {
 }
 
 impl ConnectionInfo {
+    /// The same with the data of its persistence engine; empty: none.
+    #[must_use]
+    pub fn with_call_id(self, call_id: &[u8]) -> ConnectionInfo {
+        let pe_data = (!call_id.is_empty()).then(|| String::from_utf8_lossy(call_id).into_owned());
+        ConnectionInfo { pe_data, ..self }
+    }
+
     /// Is it a persistence template?
     #[must_use]
     pub fn is_template(&self) -> bool {

@@ -73,6 +73,7 @@ counters! {
     NoConnection "no_connection" Drop "packet of a real server without a connection (nat_icmp_send)";
     ServerGone "server_gone" Drop "the connection's real server was deleted";
     ConnTableFull "conn_table_full" Drop "no room for a new connection";
+    TemplatesFull "templates_full" Drop "no room for a new persistence template";
     TtlExceeded "ttl_exceeded" Drop "TTL or hop limit was 1";
     TooBig "too_big" Drop "larger than the path MTU and not to be fragmented";
     NoRoute "no_route" Drop "no route to the real server or client";
@@ -107,6 +108,8 @@ counters! {
     ConnectionsIpv6 "connections_ipv6" Gauge "IPv6 connections in the table";
     ConnectionsIpv4Max "connections_ipv4_max" Gauge "IPv4 connections for which the table has room";
     ConnectionsIpv6Max "connections_ipv6_max" Gauge "IPv6 connections for which the table has room";
+    Templates "templates" Gauge "persistence templates in the parts that the worker looks after, as of its last look";
+    TemplatesMax "templates_max" Gauge "persistence templates for which those have room";
     LongRounds "long_rounds" Note "rounds of more than 100 us, but for those in which the kernel took the core away";
     PreemptedRounds "preempted_rounds" Note "rounds of more than 100 us in which the kernel took the core away";
     LongestRound "longest_round_us" Peak "longest round, preempted ones left out, in microseconds";

@@ -21,6 +21,8 @@ pub enum DumpCursor {
     V6(Index),
     /// Persistence templates: this of the shards that the worker lists, from this place.
     Templates(usize, Index),
+    /// Data connections that FTP announced, of the same shard: [`EXPECTED_MAX`](crate::EXPECTED_MAX) at most, at once.
+    Expected(usize),
 }
 
 impl Default for DumpCursor {
@@ -30,8 +32,10 @@ impl Default for DumpCursor {
 }
 
 impl Engine {
-    /// Tells `each` of at most `count` connections from `cursor` on; perhaps of none, for it looks at a bounded number of
-    /// places. Returns where to go on, `None` at the end.
+    /// Tells `each` of at most `count` connections from `cursor` on, or of all data connections that are announced in one
+    /// shard; perhaps of none, for it looks at a bounded number of places. Of templates it also tells the data of their
+    /// persistence engine, else nothing (see [`ConnectionInfo::with_call_id`]): so it allocates nothing. Returns where to
+    /// go on, `None` at the end.
     ///
     /// An entry that stays is told exactly once; one that comes or goes meanwhile may be missed.
     pub fn dump(
@@ -40,7 +44,7 @@ impl Engine {
         now: Tick,
         cursor: DumpCursor,
         count: usize,
-        mut each: impl FnMut(ConnectionInfo),
+        mut each: impl FnMut(ConnectionInfo, &[u8]),
     ) -> Option<DumpCursor> {
         let (v4, v6) = self.conn_tables();
         match cursor {
@@ -57,12 +61,19 @@ impl Engine {
                 let places = first..first.saturating_add(count.min(LOOKS as usize) as u32);
                 let until = places.end;
                 let more = self.templates().each(shard, places, |template, call_id| {
-                    each(with_call_id(template_info(template, now), call_id));
+                    each(template_info(template, now), call_id);
                 });
                 if more {
                     return Some(DumpCursor::Templates(nth, until));
                 }
-                self.expectations().each(shard, |expected| each(expected_info(expected, tables, now)));
+                Some(DumpCursor::Expected(nth))
+            }
+            DumpCursor::Expected(nth) => {
+                let shard = self.own_template_shards().nth(nth)?;
+                self.expectations().each(shard, |expected| {
+                    let control = expected.control.and_then(|id| self.expectations().controls().key(id));
+                    each(ConnectionInfo { control, ..expected_info(expected, tables, now) }, &[]);
+                });
                 Some(DumpCursor::Templates(nth + 1, 0))
             }
         }
@@ -75,16 +86,23 @@ impl Engine {
         now: Tick,
         first: Index,
         count: usize,
-        each: &mut impl FnMut(ConnectionInfo),
+        each: &mut impl FnMut(ConnectionInfo, &[u8]),
     ) -> Option<Index> {
         let until = first.saturating_add(LOOKS).min(table.capacity());
         for (told, (index, conn)) in table.iter_in(first..until).enumerate() {
             if told == count {
                 return Some(index);
             }
-            let by_template = conn.control != NIL && ControlId::of_word(conn.control).is_none();
-            let control = by_template.then(|| self.templates().name(Handle(conn.control)));
-            each(ConnectionInfo { control: control.flatten(), ..info(conn, tables, now) });
+            let control = match ControlId::of_word(conn.control) {
+                Some(id) => self.expectations().controls().key(id),
+                None if conn.control != NIL => self.templates().name(Handle(conn.control)),
+                None => None,
+            };
+            let mut info = ConnectionInfo { control, ..info(conn, tables, now) };
+            if conn.has(flag::HELPED) {
+                self.ftp().describe(A::FAMILY, index, &mut info);
+            }
+            each(info, &[]);
         }
         (until < table.capacity()).then_some(until)
     }
@@ -122,14 +140,8 @@ pub(crate) fn template_info(template: &Template, now: Tick) -> ConnectionInfo {
     }
 }
 
-/// The same with the data of its persistence engine; empty: none.
-pub(crate) fn with_call_id(info: ConnectionInfo, call_id: &[u8]) -> ConnectionInfo {
-    let pe_data = (!call_id.is_empty()).then(|| String::from_utf8_lossy(call_id).into_owned());
-    ConnectionInfo { pe_data, ..info }
-}
-
 /// A data connection that is announced, as listings show it.
-fn expected_info(expected: &Expected, tables: &Tables, now: Tick) -> ConnectionInfo {
+pub(crate) fn expected_info(expected: &Expected, tables: &Tables, now: Tick) -> ConnectionInfo {
     let expires_ms = expected.remaining_ms(now);
     match expected.family {
         Family::V4 => ConnectionInfo { expires_ms, ..info(&expected.conn::<u32>(), tables, now) },
@@ -137,7 +149,7 @@ fn expected_info(expected: &Expected, tables: &Tables, now: Tick) -> ConnectionI
     }
 }
 
-/// A connection as listings show it, but for what controls it.
+/// A connection as listings show it, but for what controls it, and what the FTP helper knows of it.
 pub(crate) fn info<A: Address>(conn: &Conn<A>, tables: &Tables, now: Tick) -> ConnectionInfo {
     // A tunnel's server may be of the other family, which the entry has no room for.
     let daddr = match tables.server(conn.server) {

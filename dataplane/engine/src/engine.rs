@@ -5,7 +5,7 @@ use crate::binding;
 use crate::board::Boards;
 use crate::burst::Stages;
 use crate::conn::{ConnTable, FlowKey};
-use crate::counters::WorkerCounters;
+use crate::counters::{Counter, WorkerCounters};
 use crate::defence::Defence;
 use crate::flow::Pass;
 use crate::fragments::{Long, Store, Whole};
@@ -143,6 +143,8 @@ pub struct Engine {
     /// The shard of templates to be looked through next, and when.
     template_shard: usize,
     template_tick: Tick,
+    /// Templates in the shards looked through since the last round through all of them began.
+    templates_seen: u32,
 }
 
 impl Engine {
@@ -151,6 +153,10 @@ impl Engine {
     pub fn new(config: EngineConfig) -> Engine {
         let key = FlowKey::new(config.seed);
         let settings = Settings::default();
+        let shards =
+            (usize::from(config.worker)..Templates::shards()).step_by(usize::from(config.workers).max(1));
+        let templates_max = shards.len() as u64 * u64::from(config.templates.room_of_shard());
+        config.counters.set(Counter::TemplatesMax, templates_max);
         Engine {
             v4: ConnTable::new(config.max_ipv4, key, config.now),
             v6: ConnTable::new(config.max_ipv6, key, config.now),
@@ -158,6 +164,7 @@ impl Engine {
             orphans: Orphans::default(),
             template_shard: usize::from(config.worker),
             template_tick: config.now,
+            templates_seen: 0,
             steer_first: config.workers > 1 && !config.hardware_steering,
             core: Core {
                 worker: config.worker,
@@ -236,11 +243,13 @@ impl Engine {
                 announce::template(outbox, counters, handle, true);
             }
         };
-        templates.expire(self.template_shard, now, is_orphan, thins, gone, outlived);
+        self.templates_seen += templates.expire(self.template_shard, now, is_orphan, thins, gone, outlived);
         core.expectations.expire(self.template_shard, now, |expected| core.disappoint(tables, &expected));
         self.template_shard += usize::from(core.workers);
         if self.template_shard >= Templates::shards() {
             self.template_shard = usize::from(core.worker);
+            core.counters.set(Counter::Templates, self.templates_seen.into());
+            self.templates_seen = 0;
         }
     }
 
@@ -270,6 +279,11 @@ impl Engine {
     /// What the FTP helpers expect.
     pub(crate) fn expectations(&self) -> &Expectations {
         &self.core.expectations
+    }
+
+    /// Control connections of FTP.
+    pub(crate) fn ftp(&self) -> &Controls {
+        &self.core.ftp
     }
 
     /// Persistence templates.

@@ -381,6 +381,9 @@ impl<'a, A: Address> Pass<'a, A> {
             if helped && self.controls_others(index) {
                 // It lives on, in steps, for as long as it has data connections (spec §8).
                 self.table.revive(index, CONTROLLING_MS, self.now);
+                if self.core.announces {
+                    self.announce_outlived(index);
+                }
                 continue;
             }
             let conn = self.table.expired(index);
@@ -397,7 +400,7 @@ impl<'a, A: Address> Pass<'a, A> {
     /// A connection of a persistent client is gone.
     pub(crate) fn release_control(&mut self, control: u32) {
         match ControlId::of_word(control) {
-            Some(id) => self.core.expectations.leave(id),
+            Some(id) => self.core.expectations.controls().leave(id),
             None if control != NIL => self.core.templates.leave(Handle(control)),
             None => {}
         }

@@ -11,19 +11,17 @@ use crate::connection_info::ConnectionInfo;
 use crate::engine::{Engine, Origin};
 use crate::flow::Pass;
 use crate::forward::nat;
+use crate::ftp::{self, ControlId};
 use crate::persist::{Taken, TemplateKey, Told, flags_of};
 use crate::state::TIMEOUT_MAX_MS;
-use crate::tables::{Family, ForwardingMethod, Server, ServerId, Tables};
+use crate::tables::{Family, ForwardingMethod, Server, ServerId, ServiceKey, Tables};
 use crate::tick::Tick;
 use std::net::{IpAddr, Ipv6Addr};
 
 /// Life of a template that came without one (spec `sync.md` §5).
 const TEMPLATE_TIMEOUT_MS: u32 = 180_000;
-/// What a peer may change of a connection that is here.
-const UPDATED: u16 = flag::INACTIVE | flag::SEQUENCE;
 /// What is taken over of a new one.
-const KEPT: u16 =
-    flag::METHOD | flag::SYNC | flag::NO_OUTPUT | flag::INACTIVE | flag::SEQUENCE | flag::NO_CPORT;
+const KEPT: u16 = flag::METHOD | flag::SYNC | flag::NO_OUTPUT | flag::INACTIVE;
 
 /// Who tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,13 +154,22 @@ pub(crate) fn server_of<'a>(tables: &'a Tables, info: &ConnectionInfo) -> Option
     let candidate = |dport: u16| {
         service.servers.iter().find(|server| server.daddr == info.daddr && server.dport == dport)
     };
-    let candidate = dports.into_iter().find_map(candidate)?;
+    // A data connection has its service's servers under other ports. IPVS finds none, and keeps it without one.
+    let of_ftp = || {
+        let ServiceKey::Address { vport, .. } = service.key else { return None };
+        let is_data = u32::from(vport) == tables.settings().ftp_port && info.vport != vport;
+        service.servers.iter().find(|server| is_data && server.daddr == info.daddr)
+    };
+    let candidate = dports.into_iter().find_map(candidate).or_else(of_ftp)?;
     tables.server(candidate.id).filter(|server| server.available)
 }
 
 impl<A: Address> Pass<'_, A> {
     fn install(&mut self, info: &ConnectionInfo, from: InstallFrom) -> Installed {
         let Some(tuple) = request_of::<A>(info) else { return Installed::Ignored };
+        if ftp::is_expected(info) {
+            return self.expect_told(info, from);
+        }
         let Some((index, Direction::Request)) = self.table.lookup(&tuple) else {
             return self.install_new(info, from);
         };
@@ -195,12 +202,32 @@ impl<A: Address> Pass<'_, A> {
         {
             step(&counts.active, if flags & flag::INACTIVE != 0 { -1 } else { 1 });
         }
-        conn.flags = conn.flags & !UPDATED | flags & UPDATED;
+        conn.flags = conn.flags & !flag::INACTIVE | flags & flag::INACTIVE;
         conn.in_packets = info.in_packets;
         conn.state = info.state;
+        let helped = conn.has(flag::HELPED);
         self.core.schedulers.load_changed(conn.server);
         self.table.touch(index, timeout_ms, self.now);
         self.table.set_note(index, Note::told(info.state, timeout_ms, self.now));
+        if helped {
+            self.resume_control(index, info);
+        }
+    }
+
+    /// A data connection of FTP that is announced: not an entry yet, but known to all workers.
+    fn expect_told(&mut self, info: &ConnectionInfo, from: InstallFrom) -> Installed {
+        let server = server_of(self.tables, info);
+        if server.is_some_and(|server| server.method != ForwardingMethod::Nat) {
+            // Nobody would translate it.
+            return Installed::Ignored;
+        }
+        let (server, timeout_ms) = (server.map(|server| server.id), self.timeout_of(info));
+        let times = (timeout_ms, idle_ms(info, timeout_ms));
+        match self.install_expected(info, server, times, from == InstallFrom::Peer) {
+            Some(true) => Installed::Created,
+            Some(false) if from == InstallFrom::Peer => Installed::Updated,
+            _ => Installed::Ignored,
+        }
     }
 
     fn timeout_of(&self, info: &ConnectionInfo) -> u32 {
@@ -212,11 +239,23 @@ impl<A: Address> Pass<'_, A> {
 
     fn install_new(&mut self, info: &ConnectionInfo, from: InstallFrom) -> Installed {
         let Some(index) = self.enter(info, from) else { return Installed::NoRoom };
-        if let Some(control) = info.control {
-            let handle = self.core.templates.rejoin(&control.into());
-            self.table.get_mut(index).control = handle.map_or(NIL, |handle| handle.0);
+        let mut control = self.rejoin(info.control);
+        let tuple = self.table.get(index).request();
+        if control == NIL && self.core.expectations.may_know(tuple.src.bits(), tuple.dst.bits()) {
+            control = self.has_come(&tuple);
         }
+        self.put_under(index, control);
         Installed::Created
+    }
+
+    /// The entry is controlled by what this handle or name stands for.
+    pub(crate) fn put_under(&mut self, index: Index, control: u32) {
+        let conn = self.table.get_mut(index);
+        conn.control = control;
+        if ControlId::of_word(control).is_some() {
+            // It has no template to be told.
+            conn.flags |= flag::PROVEN;
+        }
     }
 
     /// Makes the entry, bound to its server if that is configured. `None` if there is no room.
@@ -245,6 +284,9 @@ impl<A: Address> Pass<'_, A> {
         let idle_ms = idle_ms(info, timeout_ms);
         let index = self.table.insert(conn, self.now)?;
         self.adopt(index);
+        if self.table.get(index).has(flag::HELPED) {
+            self.resume_control(index, info);
+        }
         if from == InstallFrom::Peer {
             self.table.set_note(index, Note::told(info.state, timeout_ms, self.now));
         }

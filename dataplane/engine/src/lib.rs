@@ -43,7 +43,7 @@ pub use conn::flag;
 pub use connection_info::{ConnectionInfo, ControlKey, SequenceShift};
 pub use dump::DumpCursor;
 pub use engine::{BURST, Engine, EngineConfig, Origin};
-pub use ftp::Expectations;
+pub use ftp::{EXPECTED_MAX, Expectations};
 pub use install::{InstallFrom, Tally};
 pub use tick::Tick;
 pub use verdict::{NeighbourOf, Verdict};

@@ -41,7 +41,8 @@ impl<A: Address> Pass<'_, A> {
 
     /// A packet of a connection that a peer told of before its service was configured here.
     fn request_unbound<F: Frame>(&mut self, index: Index, packet: &Packet, frame: &mut F) -> Verdict {
-        let info = dump::info(self.table.get(index), self.tables, self.now);
+        let mut info = dump::info(self.table.get(index), self.tables, self.now);
+        self.core.ftp.describe(A::FAMILY, index, &mut info);
         if let Some(server) = install::server_of(self.tables, &info) {
             return match self.bind_late(index, &info) {
                 Some(index) => self.follow_request(index, server, packet, frame),
@@ -62,7 +63,7 @@ impl<A: Address> Pass<'_, A> {
         self.table.get_mut(index).control = NIL;
         self.discard(index);
         let index = self.enter(info, InstallFrom::Peer)?;
-        self.table.get_mut(index).control = control;
+        self.put_under(index, control);
         Some(index)
     }
 

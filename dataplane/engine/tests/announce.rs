@@ -4,9 +4,8 @@ mod common;
 
 use common::{OUTSIDE, Rig, Setup, ip};
 use shunt_engine::counters::Counter;
-use shunt_engine::persist::Templates;
 use shunt_engine::tables::{ForwardingMethod, Persistence, SyncRules};
-use shunt_engine::{ConnectionInfo, Expectations, Inbox, Verdict, announcements, flag};
+use shunt_engine::{ConnectionInfo, Verdict, flag};
 use shunt_wire::Flags;
 use shunt_wire::craft::Craft;
 
@@ -16,26 +15,17 @@ const PERSISTENCE: Option<Persistence> = Some(Persistence { timeout_s: 120, netm
 
 struct Master {
     rig: Rig,
-    inbox: Inbox,
-    templates: Templates,
 }
 
 impl Master {
     fn new(setups: &[Setup], rules: SyncRules) -> Master {
         let mut rig = Rig::new(setups);
-        let templates = Templates::new(1024);
-        let engine = common::engine(0, 1, 1024, &rig.boards, (&templates, &Expectations::new()), rig.now);
-        let (outbox, inbox) = announcements();
-        rig.engines = vec![engine.with_outbox(outbox)];
         rig.tables.settings_mut().sync = SyncRules { master: true, ..rules };
-        Master { rig, inbox, templates }
+        Master { rig }
     }
 
     fn told(&mut self) -> Vec<ConnectionInfo> {
-        let mut told = Vec::new();
-        let rules = self.rig.tables.settings().sync;
-        self.inbox.take(&self.templates, &rules, self.rig.now, |info| told.push(info));
-        told
+        self.rig.told()
     }
 
     /// State and number of packets of what a client's packet made the worker tell.

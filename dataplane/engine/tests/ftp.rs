@@ -2,119 +2,12 @@
 
 mod common;
 
-use common::{INSIDE, OUTSIDE, Outcome, Rig, Setup, ip};
+use common::ftp::{CPORT, ENDS, Session, between};
+use common::{INSIDE, OUTSIDE, ip};
 use shunt_engine::Verdict;
 use shunt_engine::counters::Counter;
-use shunt_engine::tables::{ForwardingMethod, SchedulerKind, ServerId};
+use shunt_engine::tables::ServerId;
 use shunt_wire::Flags;
-use shunt_wire::craft::Craft;
-
-const TCP: u8 = 6;
-/// Client, virtual address, real server.
-const ENDS: [[&str; 3]; 2] =
-    [["192.0.2.9", "10.0.1.100", "10.0.2.11"], ["2001:db8::9", "fd00:1::100", "fd00:2::11"]];
-const CPORT: u16 = 40_500;
-
-fn between(src: &str, dst: &str) -> Craft {
-    Craft::between(ip(src), ip(dst)).unwrap()
-}
-
-/// A client and a server with a control connection between them.
-struct Session {
-    rig: Rig,
-    client: &'static str,
-    vip: &'static str,
-    real: &'static str,
-    /// What the client, and the server, will send next, and has got.
-    client_next: u32,
-    server_next: u32,
-    client_got: u32,
-    server_got: u32,
-}
-
-impl Session {
-    fn new([client, vip, real]: [&'static str; 3], workers: u8) -> Session {
-        let setup = Setup {
-            vport: 21,
-            servers: vec![(real, 21)],
-            scheduler: SchedulerKind::Rr,
-            ..Setup::new(TCP, vip, ForwardingMethod::Nat, &[])
-        };
-        let mut rig = Rig::with_workers(&[setup], workers, 256);
-        rig.outside(between(client, vip).tcp(CPORT, 21, Flags::SYN).sequence(999, 0)).sent(INSIDE);
-        rig.inside(between(real, client).tcp(21, CPORT, Flags::SYN_ACK).sequence(4999, 1000)).sent(OUTSIDE);
-        rig.outside(between(client, vip).tcp(CPORT, 21, Flags::ACK).sequence(1000, 5000)).sent(INSIDE);
-        Session {
-            rig,
-            client,
-            vip,
-            real,
-            client_next: 1000,
-            server_next: 5000,
-            client_got: 5000,
-            server_got: 1000,
-        }
-    }
-
-    /// The client's line, as the server gets it.
-    fn says(&mut self, line: &str) -> String {
-        let segment = between(self.client, self.vip)
-            .tcp(CPORT, 21, Flags::ACK)
-            .sequence(self.client_next, self.client_got)
-            .payload(line.as_bytes());
-        self.client_next += line.len() as u32;
-        let out = self.rig.outside(segment);
-        out.sent(INSIDE);
-        let (sequence, acknowledgment, text) = read(&out, self.client);
-        assert_eq!(sequence, self.server_got, "the client's stream has no gap");
-        assert_eq!(acknowledgment, self.server_next, "what the server has sent, as it counts");
-        self.server_got += text.len() as u32;
-        text
-    }
-
-    /// The server's line, as the client gets it.
-    fn answers(&mut self, line: &str) -> String {
-        let (before, got) = (self.server_next, self.client_got);
-        self.server_next += line.len() as u32;
-        let text = self.answers_again(line, before, got);
-        self.client_got += text.len() as u32;
-        text
-    }
-
-    fn answers_again(&mut self, line: &str, sequence: u32, got: u32) -> String {
-        let segment = between(self.real, self.client)
-            .tcp(21, CPORT, Flags::ACK)
-            .sequence(sequence, self.server_got)
-            .payload(line.as_bytes());
-        let out = self.rig.inside(segment);
-        out.sent(OUTSIDE);
-        let (sequence, acknowledgment, text) = read(&out, self.client);
-        assert_eq!((sequence, acknowledgment), (got, self.client_next));
-        text
-    }
-
-    fn listed(&self) -> Vec<(String, &'static str, u64)> {
-        let mut all: Vec<_> = self
-            .rig
-            .connections()
-            .iter()
-            .map(|info| {
-                let ends = format!("{} {} {}", info.cport, info.vport, info.dport);
-                (ends, info.state_name(), info.expires_ms / 1000)
-            })
-            .collect();
-        all.sort_unstable();
-        all
-    }
-}
-
-/// Sequence number, acknowledgement and text of a segment that left.
-fn read(out: &Outcome, client: &str) -> (u32, u32, String) {
-    let l4 = if ip(client).is_ipv4() { 34 } else { 54 };
-    let word = |at: usize| u32::from_be_bytes(out.bytes[l4 + at..l4 + at + 4].try_into().unwrap());
-    let data = l4 + usize::from(out.bytes[l4 + 12] >> 4) * 4;
-    (word(4), word(8), String::from_utf8(out.bytes[data..].to_vec()).unwrap())
-}
 
 #[test]
 fn passive_data_connections_reach_the_server() {

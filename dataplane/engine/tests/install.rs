@@ -27,12 +27,7 @@ fn web(method: ForwardingMethod) -> Setup {
 }
 
 fn install(rig: &mut Rig, all: &[ConnectionInfo], from: InstallFrom) -> Tally {
-    let mut tally = Tally::default();
-    for info in all {
-        // As the workers' front does it: templates to the first one. Tests have one worker.
-        rig.engines[0].install(&rig.tables, rig.now, info, from, &mut tally);
-    }
-    tally
+    rig.install(all, from)
 }
 
 /// What a master says of an established connection to the first server.

@@ -1,6 +1,6 @@
 //! Connections that come from outside, dealt to the workers that own their packets.
 
-use crate::mailbox::{BATCH_LEN, Batch, Mailbox, wait_for};
+use crate::mailbox::{BATCH_LEN, Batch, Mailbox, give_back, wait_for};
 use crossbeam_queue::ArrayQueue;
 use shunt_engine::owner::Owner;
 use shunt_engine::tables::Family;
@@ -55,6 +55,7 @@ impl<'a, O: Fn() -> bool> Installer<'a, O> {
             }
         }
         while self.on_the_way > 0 && self.take_answer().is_some() {}
+        give_back(self.answers, &self.is_over);
         self.tally
     }
 

@@ -67,6 +67,7 @@ pub struct Workers {
     mailboxes: Vec<Mailbox>,
     owner: Owner,
     templates: Templates,
+    expectations: Expectations,
     /// By worker: what it tells a synchronisation master.
     inboxes: Mutex<Vec<Inbox>>,
     epoch: Instant,
@@ -183,7 +184,7 @@ impl Workers {
     pub fn announcements(&self, rules: &SyncRules, each: &mut dyn FnMut(ConnectionInfo)) {
         let now = Tick(self.epoch.elapsed().as_millis() as u64);
         for inbox in &mut *self.inboxes.lock().unwrap_or_else(PoisonError::into_inner) {
-            inbox.take(&self.templates, rules, now, &mut *each);
+            inbox.take((&self.templates, &self.expectations), rules, now, &mut *each);
         }
     }
 
@@ -284,6 +285,7 @@ impl Start {
             mailboxes: self.mailboxes,
             owner: Owner::new(&self.owner_key, config.cores.len() as u8),
             templates: self.templates,
+            expectations: self.expectations,
             inboxes: Mutex::new(inboxes),
             epoch: self.epoch,
             phase: self.phase,

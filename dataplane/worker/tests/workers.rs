@@ -13,9 +13,11 @@ use shunt_engine::tables::{
     Candidate, Family, ForwardingMethod, Hop, NextHop, NicPortInfo, Routes, SchedulerKind, Server, ServerId,
     Service, ServiceFlags, ServiceId, ServiceKey, Tables, TunnelChecksum, TunnelKind,
 };
+use shunt_engine::{ConnectionInfo, InstallFrom};
 use shunt_wire::craft::{Craft, check};
 use shunt_wire::{Flags, MacAddr, NicPortId};
 use shunt_worker::{Idle, NicPortSpec, Workers, WorkersConfig};
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -348,6 +350,72 @@ fn without_a_twin_all_else_is_dropped_and_counted() {
         assert_eq!(counters.get(Counter::Transmitted), 0);
         let dropped = counters.get(Counter::NoTwin) + counters.get(Counter::Malformed);
         assert_eq!(dropped, counters.get(Counter::Received));
+    });
+}
+
+/// An established connection of client `nth`, as a state file tells of it.
+fn told(nth: u32) -> ConnectionInfo {
+    ConnectionInfo {
+        protocol: TCP,
+        family: Family::V4,
+        caddr: Ipv4Addr::from_bits(0x0a80_0000 + nth).into(),
+        cport: 4000,
+        vaddr: VIP.into(),
+        vport: 80,
+        daddr: [10, 0, 0, 1].into(),
+        dport: 80,
+        state: 1,
+        timeout_ms: 900_000,
+        expires_ms: 900_000,
+        flags: ForwardingMethod::DirectRouting as u32,
+        fwmark: 0,
+        in_packets: 3,
+        server: ServerId::NONE,
+        control: None,
+        sequence: None,
+        pe_data: None,
+    }
+}
+
+#[test]
+fn a_full_table_is_listed_between_bursts() {
+    in_own_process("a_full_table_is_listed_between_bursts", Netns::Callers, || {
+        const CONNECTIONS: u32 = 65_536;
+        const LISTINGS: u64 = 10;
+        let eal = eal();
+        let config = WorkersConfig {
+            max_ipv4: CONNECTIONS,
+            ..config(1, vec![port("null", "net_null0".into(), None)])
+        };
+        let workers = Workers::start(&eal, &config, |_| {}).unwrap();
+        workers.publish(tables(&workers, &[via(0)]), PATIENCE).unwrap();
+        let tally = workers.install(&mut (0..CONNECTIONS).map(told), InstallFrom::StateFile);
+        assert_eq!((tally.created, tally.no_room), (CONNECTIONS, 0));
+        workers.open();
+        wait_until("many frames", &workers, || sum(&workers, Counter::Received) > 10_000);
+        let before =
+            [Counter::LongRounds, Counter::PreemptedRounds, Counter::Received].map(|one| sum(&workers, one));
+        let begun = Instant::now();
+        for _ in 0..LISTINGS {
+            let mut clients = HashSet::new();
+            workers.connections(&mut |info| {
+                assert!(clients.insert(info.caddr), "told twice: {}", info.caddr);
+                ControlFlow::Continue(())
+            });
+            assert_eq!(clients.len(), CONNECTIONS as usize);
+        }
+        let after =
+            [Counter::LongRounds, Counter::PreemptedRounds, Counter::Received].map(|one| sum(&workers, one));
+        let [long, preempted, received] = std::array::from_fn(|nth| after[nth] - before[nth]);
+        println!(
+            "{LISTINGS} listings of {CONNECTIONS} connections in {:.2?}, while {received} frames came: {long} long rounds, \
+             {preempted} in which the kernel took the core away",
+            begun.elapsed()
+        );
+        assert!(received > 10_000, "{received}");
+        // A listing in one piece would be a round of some milliseconds, each time. A virtual machine whose host is busy
+        // sees some long rounds that nobody in it caused.
+        assert!(long < LISTINGS, "{long}");
     });
 }
 

@@ -44,6 +44,7 @@ const ESTIMATE_EVERY_MS: u64 = 2_080;
 struct World {
     engine: Engine,
     templates: Templates,
+    expectations: Expectations,
     inbox: Inbox,
     tables: Tables,
     marks: Vec<MarkRule>,
@@ -84,9 +85,9 @@ impl Dataplane for Worker {
         let mut cursor = Some(DumpCursor::default());
         let mut flow = ControlFlow::Continue(());
         while let Some(from) = cursor.filter(|_| flow.is_continue()) {
-            cursor = world.engine.dump(&world.tables, world.now, from, 64, |info| {
+            cursor = world.engine.dump(&world.tables, world.now, from, 64, |info, call_id| {
                 if flow.is_continue() {
-                    flow = each(&info);
+                    flow = each(&info.with_call_id(call_id));
                 }
             });
         }
@@ -102,8 +103,8 @@ impl Dataplane for Worker {
     }
 
     fn announcements(&self, rules: &SyncRules, each: &mut dyn FnMut(ConnectionInfo)) {
-        let World { inbox, templates, now, .. } = &mut *lock(&self.world);
-        inbox.take(templates, rules, *now, each);
+        let World { inbox, templates, expectations, now, .. } = &mut *lock(&self.world);
+        inbox.take((templates, expectations), rules, *now, each);
     }
 }
 
@@ -140,7 +141,7 @@ impl Machine {
         let boards = Boards::new(1, SERVERS);
         let counters = WorkerCounters::default();
         let now = Tick(START_MS);
-        let templates = Templates::new(CONNECTIONS);
+        let (templates, expectations) = (Templates::new(CONNECTIONS), Expectations::new());
         let (outbox, inbox) = announcements();
         let engine = Engine::new(EngineConfig {
             worker: 0,
@@ -151,7 +152,7 @@ impl Machine {
             services_max: SERVICES,
             boards: boards.clone(),
             templates: templates.clone(),
-            expectations: Expectations::new(),
+            expectations: expectations.clone(),
             counters: counters.clone(),
             // A replay shall be the same each time.
             seed: [
@@ -168,6 +169,7 @@ impl Machine {
         let world = World {
             engine,
             templates,
+            expectations,
             inbox,
             tables: Tables::new(nic_ports.clone()),
             marks: Vec::new(),

@@ -6,7 +6,7 @@ use crate::kernel::Emitted;
 use crate::topology::Topology;
 use shunt_control::director::{Errno, Refusal};
 use shunt_control::sync::{
-    Backup, DaemonConfig, DaemonHost, DaemonParts, Master, Role, Running, Sent, decode,
+    Backup, DaemonConfig, DaemonHost, DaemonParts, Master, Role, Running, Sending, decode,
 };
 use shunt_engine::Tick;
 use shunt_wire::checksum;
@@ -97,7 +97,7 @@ impl Host {
             wake_ms = next_wake_ms(now_ms);
             master.flush(Tick(now_ms), |socket, datagram| {
                 sent.extend(frame(topology, config, socket as u16, datagram));
-                Sent::Yes
+                Sending::Sent
             });
         }
         daemons.wake_ms = wake_ms;

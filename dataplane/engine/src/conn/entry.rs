@@ -26,6 +26,8 @@ pub mod flag {
     pub const NO_OUTPUT: u16 = 0x0080;
     /// Counted as inactive.
     pub const INACTIVE: u16 = 0x0100;
+    /// The server's sequence numbers are shifted. Only in what is told of a connection: the FTP helper knows.
+    pub const OUT_SEQUENCE: u16 = 0x0200;
     /// Sequence numbers of one direction or both are shifted.
     pub const SEQUENCE: u16 = 0x0600;
     /// The client's port is not known yet (FTP).

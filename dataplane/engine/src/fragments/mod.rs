@@ -15,7 +15,9 @@
 //! to be another worker's, that one gets the fragments as they came, and gathers what it was given. Fragments that were
 //! handed over are always gathered on the spot, and only whole datagrams are handed over from there: two hops at most.
 
+mod cells;
 mod cut;
+mod datagram;
 mod long;
 mod piece;
 mod release;

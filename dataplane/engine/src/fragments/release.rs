@@ -1,8 +1,9 @@
 //! Deciding on datagrams that are complete, or given up, and sending them on in fresh frames.
 
 use super::cut::Cut;
+use super::datagram::Ready;
 use super::piece::{FRAGMENT_HEADER_LEN, fragment_header_at};
-use super::store::{Ready, Store};
+use super::store::Store;
 use super::whole::Whole;
 use crate::conn::Address;
 use crate::counters::Counter;

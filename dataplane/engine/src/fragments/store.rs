@@ -4,6 +4,8 @@
 //! form a list in the order of offsets. Datagrams are found through hash buckets and wait in the order of their arrival,
 //! so that what is due, or has to go, stands at the front.
 
+use super::cells::{Cells, Held, NONE};
+use super::datagram::{Datagram, Key, Queue, Ready};
 use super::piece::Piece;
 use crate::conn::{FlowKey, Tuple};
 use crate::counters::{Counter, WorkerCounters};
@@ -11,14 +13,9 @@ use crate::packet::Packet;
 use crate::tables::Family;
 use crate::tick::Tick;
 use crate::verdict::Verdict;
-use shunt_wire::NicPortId;
 
 /// Datagrams in the making.
 const DATAGRAMS: usize = 1024;
-/// Room for fragments: 4 MiB, the kernel's `ipfrag_high_thresh`.
-const CELLS: usize = 2048;
-/// Bytes of a cell: a whole frame of the usual MTU fits one.
-const CELL_LEN: usize = 2048;
 /// Fragments of one datagram: 64 KiB at the smallest MTU that IPv4 hosts must take (576) are 119. More are an attack on
 /// those who sort them.
 const PIECES_MAX: u16 = 128;
@@ -27,141 +24,8 @@ const BUCKETS: usize = 2048;
 /// How long a datagram may take: the kernel's `ipfrag_time` and `nf_conntrack_frag6_timeout`.
 const PATIENCE_V4_MS: u64 = 30_000;
 const PATIENCE_V6_MS: u64 = 60_000;
-/// No index.
-const NONE: u16 = u16::MAX;
-
 const _: () = assert!(DATAGRAMS < NONE as usize);
-const _: () = assert!(CELLS < NONE as usize);
 const _: () = assert!(BUCKETS < NONE as usize);
-
-/// What makes fragments parts of the same datagram.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Key {
-    family: Family,
-    protocol: u8,
-    id: u32,
-    src: u128,
-    dst: u128,
-}
-
-/// A cell of a chain; in the first one of a fragment also what it is.
-#[derive(Clone, Copy, Debug)]
-struct Cell {
-    /// The next cell of the same fragment, or the next free one.
-    chain: u16,
-    /// The first cell of the fragment with the next higher offset.
-    next: u16,
-    data_at: u16,
-    offset: u32,
-    len: u32,
-    frame_len: u32,
-}
-
-/// What is known of a datagram.
-#[derive(Clone, Copy, Debug)]
-struct Datagram {
-    key: Key,
-    since: Tick,
-    nic_port: NicPortId,
-    timed_out: bool,
-    /// The last fragment has come: `end` is the length.
-    ended: bool,
-    /// One bit for each ECN value that was seen.
-    ecn: u8,
-    /// Length of the largest IP packet among the fragments, and of the largest with DF.
-    largest: u16,
-    largest_df: u16,
-    /// Offset of the IP header in the first fragment.
-    l3: u16,
-    pieces: u16,
-    /// Fragments in the order of offsets.
-    first: u16,
-    last: u16,
-    /// Bytes that have come, and the end of the last of them.
-    held: u32,
-    end: u32,
-    bucket: u16,
-    bucket_next: u16,
-    /// Neighbours in the queue; `newer` also links the free ones.
-    older: u16,
-    newer: u16,
-}
-
-impl Datagram {
-    const EMPTY: Datagram = Datagram {
-        key: Key { family: Family::V4, protocol: 0, id: 0, src: 0, dst: 0 },
-        since: Tick(0),
-        nic_port: NicPortId(0),
-        timed_out: false,
-        ended: false,
-        ecn: 0,
-        largest: 0,
-        largest_df: 0,
-        l3: 0,
-        pieces: 0,
-        first: NONE,
-        last: NONE,
-        held: 0,
-        end: 0,
-        bucket: 0,
-        bucket_next: NONE,
-        older: NONE,
-        newer: NONE,
-    };
-
-    fn is_complete(&self) -> bool {
-        // No fragment overlaps another, so as many bytes as there should be are all bytes.
-        self.ended && self.held == self.end
-    }
-}
-
-/// A queue of datagrams.
-#[derive(Clone, Copy, Debug)]
-struct Queue {
-    oldest: u16,
-    newest: u16,
-}
-
-impl Queue {
-    const EMPTY: Queue = Queue { oldest: NONE, newest: NONE };
-}
-
-/// A datagram to be decided on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ready {
-    pub(super) index: u16,
-    /// It did not become complete in time, but its first fragment is there.
-    pub(super) timed_out: bool,
-    /// Number of fragments.
-    pub(super) pieces: u64,
-    pub(super) family: Family,
-    pub(super) nic_port: NicPortId,
-    /// Offset of the IP header in the first fragment.
-    pub(super) l3: usize,
-    pub(super) id: u32,
-    /// Length of the largest IP packet among the fragments.
-    pub(super) largest: u16,
-    /// The largest of them had DF set.
-    pub(super) dont_fragment: bool,
-    /// One bit for each ECN value that was seen.
-    pub(super) ecn: u8,
-    /// Length of the data, bytes.
-    pub(super) len: usize,
-}
-
-/// A fragment, as it came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Held {
-    cell: u16,
-    /// Place of its data in the datagram.
-    pub(super) offset: usize,
-    /// Length of its data.
-    pub(super) len: usize,
-    /// Where its data begin in the frame.
-    pub(super) data_at: usize,
-    /// Length of the frame.
-    pub(super) frame_len: usize,
-}
 
 /// Where a fragment belongs in the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,11 +43,8 @@ pub(crate) struct Store {
     key: FlowKey,
     buckets: Box<[u16]>,
     datagrams: Box<[Datagram]>,
-    cells: Box<[Cell]>,
-    bytes: Box<[[u8; CELL_LEN]]>,
+    cells: Cells,
     free_datagram: u16,
-    free_cell: u16,
-    cells_left: usize,
     waiting_v4: Queue,
     waiting_v6: Queue,
     ready: Queue,
@@ -194,23 +55,12 @@ impl Store {
     pub(crate) fn new(key: FlowKey) -> Store {
         let following = |index: usize, count: usize| if index + 1 < count { index as u16 + 1 } else { NONE };
         let datagram = |index| Datagram { newer: following(index, DATAGRAMS), ..Datagram::EMPTY };
-        let cell = |index| Cell {
-            chain: following(index, CELLS),
-            next: NONE,
-            data_at: 0,
-            offset: 0,
-            len: 0,
-            frame_len: 0,
-        };
         Store {
             key,
             buckets: vec![NONE; BUCKETS].into_boxed_slice(),
             datagrams: (0..DATAGRAMS).map(datagram).collect(),
-            cells: (0..CELLS).map(cell).collect(),
-            bytes: vec![[0; CELL_LEN]; CELLS].into_boxed_slice(),
+            cells: Cells::new(),
             free_datagram: 0,
-            free_cell: 0,
-            cells_left: CELLS,
             waiting_v4: Queue::EMPTY,
             waiting_v6: Queue::EMPTY,
             ready: Queue::EMPTY,
@@ -234,7 +84,7 @@ impl Store {
             dst: packet.dst,
         };
         // Room first: what has to go for it may be this very datagram.
-        while self.cells_left < bytes.len().div_ceil(CELL_LEN) || self.free_datagram == NONE {
+        while !self.cells.have_room_for(bytes.len()) || self.free_datagram == NONE {
             if !self.evict(counters) {
                 return Verdict::Drop(Counter::FragmentsFull);
             }
@@ -276,51 +126,18 @@ impl Store {
     /// The next datagram to be decided on. The caller frees it.
     pub(super) fn next_ready(&self) -> Option<Ready> {
         let index = self.ready.oldest;
-        let datagram = self.datagrams.get(usize::from(index))?;
-        Some(Ready {
-            index,
-            timed_out: datagram.timed_out,
-            pieces: u64::from(datagram.pieces),
-            family: datagram.key.family,
-            nic_port: datagram.nic_port,
-            l3: usize::from(datagram.l3),
-            id: datagram.key.id,
-            largest: datagram.largest,
-            dont_fragment: datagram.largest_df > 0 && datagram.largest_df == datagram.largest,
-            ecn: datagram.ecn,
-            len: datagram.end as usize,
-        })
+        self.datagrams.get(usize::from(index)).map(|datagram| datagram.ready(index))
     }
 
     /// The fragments of a datagram, in the order of their offsets.
     pub(super) fn pieces(&self, index: u16) -> impl Iterator<Item = Held> + '_ {
-        let held = |at: u16| {
-            let cell = self.cells.get(usize::from(at))?;
-            Some(Held {
-                cell: at,
-                offset: cell.offset as usize,
-                len: cell.len as usize,
-                data_at: usize::from(cell.data_at),
-                frame_len: cell.frame_len as usize,
-            })
-        };
-        let first = held(self.datagrams[usize::from(index)].first);
-        std::iter::successors(first, move |piece| held(self.cells[usize::from(piece.cell)].next))
+        let first = self.cells.held(self.datagrams[usize::from(index)].first);
+        std::iter::successors(first, |piece| self.cells.held(self.cells.list[usize::from(piece.cell)].next))
     }
 
     /// Copies bytes of a fragment's frame, from `from` on, until `to` is full.
     pub(super) fn copy(&self, piece: &Held, from: usize, to: &mut [u8]) {
-        let (mut cell, mut skip, mut done) = (piece.cell, from, 0);
-        while done < to.len() && cell != NONE {
-            let bytes = &self.bytes[usize::from(cell)];
-            if skip < CELL_LEN {
-                let count = (CELL_LEN - skip).min(to.len() - done);
-                to[done..done + count].copy_from_slice(&bytes[skip..skip + count]);
-                done += count;
-            }
-            skip = skip.saturating_sub(CELL_LEN);
-            cell = self.cells[usize::from(cell)].chain;
-        }
+        self.cells.copy(piece, from, to);
     }
 
     /// Gives up what is due, at most `budget` datagrams. Those whose first fragment is there become ready, so that their
@@ -335,7 +152,7 @@ impl Store {
             let Some(index) = due else { return };
             let datagram = &mut self.datagrams[usize::from(index)];
             let has_first =
-                self.cells.get(usize::from(datagram.first)).is_some_and(|first| first.offset == 0);
+                self.cells.list.get(usize::from(datagram.first)).is_some_and(|first| first.offset == 0);
             if has_first {
                 datagram.timed_out = true;
                 self.make_ready(index);
@@ -350,8 +167,8 @@ impl Store {
         self.unqueue(index);
         let mut piece = self.datagrams[usize::from(index)].first;
         while piece != NONE {
-            let next = self.cells[usize::from(piece)].next;
-            self.free_chain(piece);
+            let next = self.cells.list[usize::from(piece)].next;
+            self.cells.free_chain(piece);
             piece = next;
         }
         self.datagrams[usize::from(index)] = Datagram { newer: self.free_datagram, ..Datagram::EMPTY };
@@ -426,50 +243,45 @@ impl Store {
         agrees
     }
 
-    fn end_of(&self, piece: u16) -> u32 {
-        let cell = &self.cells[usize::from(piece)];
-        cell.offset + cell.len
-    }
-
     fn place(&self, index: u16, offset: u32, end: u32) -> Place {
         let datagram = &self.datagrams[usize::from(index)];
         // The usual case: in order.
-        if datagram.last == NONE || self.end_of(datagram.last) <= offset {
+        if datagram.last == NONE || self.cells.end_of(datagram.last) <= offset {
             return Place::After(datagram.last);
         }
         let (mut before, mut at) = (NONE, datagram.first);
-        while self.end_of(at) <= offset {
-            (before, at) = (at, self.cells[usize::from(at)].next);
+        while self.cells.end_of(at) <= offset {
+            (before, at) = (at, self.cells.list[usize::from(at)].next);
         }
-        if end <= self.cells[usize::from(at)].offset {
+        if end <= self.cells.list[usize::from(at)].offset {
             return Place::After(before);
         }
-        if offset < self.cells[usize::from(at)].offset {
+        if offset < self.cells.list[usize::from(at)].offset {
             return Place::Overlap;
         }
-        let mut covered = self.end_of(at);
+        let mut covered = self.cells.end_of(at);
         while covered < end {
-            at = self.cells[usize::from(at)].next;
-            if at == NONE || self.cells[usize::from(at)].offset != covered {
+            at = self.cells.list[usize::from(at)].next;
+            if at == NONE || self.cells.list[usize::from(at)].offset != covered {
                 return Place::Overlap;
             }
-            covered = self.end_of(at);
+            covered = self.cells.end_of(at);
         }
         Place::Duplicate
     }
 
     /// Copies a fragment into cells, of which there are enough, and puts it into the list.
     fn put(&mut self, index: u16, before: u16, piece: &Piece, packet: &Packet, bytes: &[u8]) {
-        let first = self.fill_chain(bytes);
+        let first = self.cells.fill_chain(bytes);
         let datagram = &mut self.datagrams[usize::from(index)];
         let next = match before {
             NONE => std::mem::replace(&mut datagram.first, first),
-            before => std::mem::replace(&mut self.cells[usize::from(before)].next, first),
+            before => std::mem::replace(&mut self.cells.list[usize::from(before)].next, first),
         };
         if next == NONE {
             datagram.last = first;
         }
-        let cell = &mut self.cells[usize::from(first)];
+        let cell = &mut self.cells.list[usize::from(first)];
         cell.next = next;
         cell.data_at = piece.data_at as u16;
         (cell.offset, cell.len, cell.frame_len) = (piece.offset, piece.len, bytes.len() as u32);
@@ -484,30 +296,6 @@ impl Store {
         datagram.largest = datagram.largest.max(ip_len);
         if piece.dont_fragment {
             datagram.largest_df = datagram.largest_df.max(ip_len);
-        }
-    }
-
-    /// The first of the cells that now hold these bytes.
-    fn fill_chain(&mut self, bytes: &[u8]) -> u16 {
-        let first = self.free_cell;
-        let mut last = first;
-        for part in bytes.chunks(CELL_LEN) {
-            last = self.free_cell;
-            self.bytes[usize::from(last)][..part.len()].copy_from_slice(part);
-            self.free_cell = self.cells[usize::from(last)].chain;
-            self.cells_left -= 1;
-        }
-        self.cells[usize::from(last)].chain = NONE;
-        first
-    }
-
-    fn free_chain(&mut self, first: u16) {
-        let mut cell = first;
-        while cell != NONE {
-            let next = std::mem::replace(&mut self.cells[usize::from(cell)].chain, self.free_cell);
-            self.free_cell = cell;
-            self.cells_left += 1;
-            cell = next;
         }
     }
 

@@ -51,6 +51,15 @@ pub(super) fn request(payload: &[u8], v6: bool) -> Option<Request> {
     (cport != 0).then_some(Request::Active(address, cport))
 }
 
+/// What this segment of the server answers, when nobody knows what was asked.
+pub(super) fn answered(payload: &[u8]) -> Option<Request> {
+    match payload {
+        [b'2', b'2', b'7', b' ', ..] => Some(Request::Passive),
+        [b'2', b'2', b'9', b' ', ..] => Some(Request::ExtendedPassive),
+        _ => None,
+    }
+}
+
 /// Reads a segment of the server that answers `to`.
 pub(super) fn offer(payload: &[u8], to: Request, v6: bool) -> Option<Offer> {
     let (code, plain): (&[u8], bool) = match to {

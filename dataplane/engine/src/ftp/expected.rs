@@ -4,6 +4,7 @@
 //! known to all of them, behind one lock per shard. Only FTP's commands and new flows take one, and new flows only while
 //! something is expected of the same shard.
 
+use super::named::{ControlId, Named};
 use crate::conn::{Address, Conn, Direction, Tuple, flag};
 use crate::forward::nat;
 use crate::state::{protocol, tcp};
@@ -15,31 +16,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Shards of what is expected, by the client's address.
 const SHARDS: usize = 64;
 const _: () = assert!(SHARDS == crate::persist::Templates::shards(), "looked through together");
-/// Expected connections of a shard: when it is full, the oldest goes.
-const EACH: usize = 128;
-/// Control connections that have data connections, at most. Those beyond are not kept alive by them.
-const CONTROLS: usize = 65_536;
-
-/// The control connection of a data connection, in [`Conn::control`]: a number with this bit, which no template's handle
-/// has.
-const CONTROL_BIT: u32 = 1 << 31;
-
-/// Names a control connection that has data connections, or expects them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ControlId(u32);
-
-impl ControlId {
-    /// What [`Conn::control`] holds.
-    pub(crate) fn word(self) -> u32 {
-        self.0 | CONTROL_BIT
-    }
-
-    /// From what [`Conn::control`] holds, if it names a control connection rather than a template.
-    pub(crate) fn of_word(word: u32) -> Option<ControlId> {
-        (word & CONTROL_BIT != 0 && word != crate::conn::NIL).then_some(ControlId(word & !CONTROL_BIT))
-    }
-}
-
+/// Data connections announced by FTP in one of 64 parts of the clients: when it is full, the oldest goes.
+pub const EXPECTED_MAX: usize = 128;
 /// A data connection that is announced. Addresses in the low bits, ports in host order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Expected {
@@ -98,7 +76,7 @@ impl Expected {
     }
 
     /// The same announcement, made again?
-    fn is_same(&self, other: &Expected) -> bool {
+    pub(crate) fn is_same(&self, other: &Expected) -> bool {
         let key = |one: &Expected| (one.family, one.caddr, one.cport, one.daddr, one.dport, one.vaddr);
         key(self) == key(other)
     }
@@ -117,23 +95,10 @@ struct Shard {
     list: Mutex<Vec<Expected>>,
 }
 
-/// A control connection's place: how many data connections name it, and whether it is gone itself.
-#[derive(Clone, Copy, Debug)]
-struct Control {
-    names: u32,
-    gone: bool,
-}
-
-#[derive(Debug)]
-struct Controls {
-    slots: Vec<Control>,
-    free: Vec<u32>,
-}
-
 #[derive(Debug)]
 struct Inner {
     shards: Box<[Shard]>,
-    controls: Mutex<Controls>,
+    controls: Named,
 }
 
 /// All that is expected, by all workers.
@@ -152,14 +117,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Expectations {
-    /// Takes all memory now: about 2 MiB.
+    /// Takes all memory now: some 20 MiB of addresses, of which 2 MiB are used from the start.
     #[must_use]
     pub fn new() -> Expectations {
-        let shard = || Shard { len: AtomicU32::new(0), list: Mutex::new(Vec::with_capacity(EACH)) };
-        let controls = Controls { slots: Vec::with_capacity(CONTROLS), free: Vec::with_capacity(CONTROLS) };
+        let shard = || Shard { len: AtomicU32::new(0), list: Mutex::new(Vec::with_capacity(EXPECTED_MAX)) };
         Expectations(Arc::new(Inner {
             shards: (0..SHARDS).map(|_| shard()).collect(),
-            controls: Mutex::new(controls),
+            controls: Named::new(),
         }))
     }
 
@@ -177,7 +141,7 @@ impl Expectations {
         let same = list.iter().position(|one| one.is_same(&expected));
         let gone = match same {
             Some(at) => Some(list.remove(at)),
-            None if list.len() == EACH => Some(list.remove(0)),
+            None if list.len() == EXPECTED_MAX => Some(list.remove(0)),
             None => None,
         };
         list.push(expected);
@@ -229,50 +193,14 @@ impl Expectations {
         lock(&self.0.shards[shard % SHARDS].list).iter().for_each(&mut each);
     }
 
-    /// A place for a control connection. `None` if there is none left.
-    pub(crate) fn begin_control(&self) -> Option<ControlId> {
-        let mut controls = lock(&self.0.controls);
-        let new = Control { names: 0, gone: false };
-        if let Some(slot) = controls.free.pop() {
-            controls.slots[slot as usize] = new;
-            return Some(ControlId(slot));
-        }
-        if controls.slots.len() == CONTROLS {
-            return None;
-        }
-        controls.slots.push(new);
-        Some(ControlId(controls.slots.len() as u32 - 1))
+    /// Is this one expected already?
+    pub(crate) fn knows(&self, expected: &Expected) -> bool {
+        lock(&self.shard_of(expected.caddr).list).iter().any(|one| one.is_same(expected))
     }
 
-    /// A data connection, expected or there, names its control connection.
-    pub(crate) fn join(&self, id: ControlId) {
-        if let Some(control) = lock(&self.0.controls).slots.get_mut(id.0 as usize) {
-            control.names += 1;
-        }
-    }
-
-    /// It is gone.
-    pub(crate) fn leave(&self, id: ControlId) {
-        self.change(id, |control| control.names = control.names.saturating_sub(1));
-    }
-
-    /// The control connection itself is gone. Its place stays taken until nobody names it.
-    pub(crate) fn end_control(&self, id: ControlId) {
-        self.change(id, |control| control.gone = true);
-    }
-
-    fn change(&self, id: ControlId, change: impl FnOnce(&mut Control)) {
-        let mut controls = lock(&self.0.controls);
-        let Some(control) = controls.slots.get_mut(id.0 as usize) else { return };
-        change(control);
-        if control.gone && control.names == 0 {
-            controls.free.push(id.0);
-        }
-    }
-
-    /// Does this control connection have data connections?
-    pub(crate) fn is_named(&self, id: ControlId) -> bool {
-        lock(&self.0.controls).slots.get(id.0 as usize).is_some_and(|control| control.names > 0)
+    /// The control connections that have data connections.
+    pub(crate) fn controls(&self) -> &Named {
+        &self.0.controls
     }
 }
 
@@ -323,7 +251,7 @@ mod tests {
         let all = Expectations::new();
         let first = expected(9, 0, 1);
         all.expect(first);
-        for dport in 2..=EACH as u16 {
+        for dport in 2..=EXPECTED_MAX as u16 {
             assert_eq!(all.expect(expected(9, 0, dport)), None);
         }
         let again = Expected { since: Tick(9000), ..first };
@@ -333,25 +261,7 @@ mod tests {
         for shard in 0..SHARDS {
             all.expire(shard, Tick(121_000), |_| gone += 1);
         }
-        assert_eq!(gone, EACH - 1);
+        assert_eq!(gone, EXPECTED_MAX - 1);
         assert_eq!(all.take(Family::V4, &tuple(9, 5, 100, 1)).map(|(one, _)| one), Some(again));
-    }
-
-    #[test]
-    fn a_place_is_free_when_nobody_names_it() {
-        let all = Expectations::new();
-        let (one, other) = (all.begin_control().unwrap(), all.begin_control().unwrap());
-        assert_eq!(ControlId::of_word(other.word()), Some(other));
-        assert_eq!((ControlId::of_word(crate::conn::NIL), ControlId::of_word(77)), (None, None));
-        all.join(one);
-        assert!(all.is_named(one) && !all.is_named(other));
-        all.end_control(one);
-        assert_ne!(all.begin_control(), Some(one));
-        all.leave(one);
-        assert_eq!(all.begin_control(), Some(one));
-        for _ in 3..CONTROLS {
-            assert!(all.begin_control().is_some());
-        }
-        assert_eq!(all.begin_control(), None);
     }
 }

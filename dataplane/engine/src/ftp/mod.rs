@@ -10,14 +10,20 @@
 
 mod command;
 mod expected;
+mod named;
+mod resume;
 mod stream;
 
-pub use expected::Expectations;
-pub(crate) use expected::{ControlId, Expected};
+pub(crate) use expected::Expected;
+pub use expected::{EXPECTED_MAX, Expectations};
+pub(crate) use named::ControlId;
+pub(crate) use resume::is_expected;
 
 use crate::binding;
 use crate::conn::{Address, Conn, Direction, Index, flag};
+use crate::connection_info::ControlKey;
 use crate::counters::Counter;
+use crate::dump::expected_info;
 use crate::flow::Pass;
 use crate::forward::nat;
 use crate::packet::{IPV6_LEN, Packet, be16, be32};
@@ -40,8 +46,14 @@ struct Control {
     answered: Option<(u32, Request)>,
     /// The server's stream.
     shift: Shift,
+    /// Has the shift changed since a master was told of the connection?
+    news: bool,
+    /// It comes from elsewhere, and nothing is known of what the client asked there last.
+    resumed: bool,
     /// Its place among those that have data connections, once it has one.
     id: Option<ControlId>,
+    /// State and shift that all workers know of there.
+    shared: Option<(u8, Shift)>,
 }
 
 /// The control connections of a worker.
@@ -89,7 +101,7 @@ impl<A: Address> Pass<'_, A> {
     #[inline(never)]
     pub(crate) fn forget_control(&mut self, index: Index) {
         if let Some(Control { id: Some(id), .. }) = self.core.ftp.0.remove(&(A::FAMILY, index)) {
-            self.core.expectations.end_control(id);
+            self.core.expectations.controls().end(id);
         }
     }
 
@@ -97,7 +109,9 @@ impl<A: Address> Pass<'_, A> {
     #[cold]
     pub(crate) fn controls_others(&self, index: Index) -> bool {
         let control = self.core.ftp.0.get(&(A::FAMILY, index));
-        control.and_then(|control| control.id).is_some_and(|id| self.core.expectations.is_named(id))
+        control
+            .and_then(|control| control.id)
+            .is_some_and(|id| self.core.expectations.controls().is_named(id))
     }
 
     /// The entry of a data connection that was announced and whose first packet this is.
@@ -136,6 +150,7 @@ impl<A: Address> Pass<'_, A> {
         if conn.state == tcp::ESTABLISHED
             && let Some(payload) = payload(packet, frame.bytes())
         {
+            control.resumed = false;
             match command::request(payload, A::FAMILY == Family::V6) {
                 Some(Request::Active(address, cport)) => {
                     control.asked = None;
@@ -155,6 +170,7 @@ impl<A: Address> Pass<'_, A> {
             control.shift.shift_acknowledgments(&mut frame.bytes_mut()[usize::from(packet.l4)..end]);
             renew_checksum(packet, frame.bytes_mut());
         }
+        self.share(index);
         Helped::On(*packet)
     }
 
@@ -174,9 +190,10 @@ impl<A: Address> Pass<'_, A> {
             _ => control.asked,
         };
         let mut packet = *packet;
-        if let Some(asked) = asked
+        if (asked.is_some() || control.resumed)
             && self.table.get(index).state == tcp::ESTABLISHED
             && let Some(payload) = payload(&packet, frame.bytes())
+            && let Some(asked) = asked.or_else(|| command::answered(payload))
             && let Some(offer) = command::offer(payload, asked, A::FAMILY == Family::V6)
         {
             let payload_at = usize::from(packet.l3) + usize::from(packet.ip_len) - payload.len();
@@ -189,7 +206,9 @@ impl<A: Address> Pass<'_, A> {
                 if let Some(control) = self.core.ftp.0.get_mut(&(A::FAMILY, index)) {
                     control.asked = None;
                     control.answered = Some((sequence, asked));
+                    let before = control.shift;
                     control.shift.grow(sequence, grown);
+                    control.news |= control.shift != before;
                 }
             }
         }
@@ -200,6 +219,7 @@ impl<A: Address> Pass<'_, A> {
             control.shift.shift_sequence(&mut frame.bytes_mut()[l4..end]);
             renew_checksum(&packet, frame.bytes_mut());
         }
+        self.share(index);
         Helped::On(packet)
     }
 
@@ -221,7 +241,7 @@ impl<A: Address> Pass<'_, A> {
         let conn = self.table.get(index);
         let expectations = &self.core.expectations;
         let Some(control) = self.core.ftp.0.get_mut(&(A::FAMILY, index)) else { return };
-        control.id = control.id.or_else(|| expectations.begin_control());
+        control.id = control.id.or_else(|| expectations.controls().begin(ControlKey::of(conn)));
         let expected = Expected {
             family: A::FAMILY,
             caddr: client.0,
@@ -240,13 +260,14 @@ impl<A: Address> Pass<'_, A> {
             binding::bind(&self.core.boards, server, &expected.conn::<A>());
         }
         if let Some(id) = expected.control {
-            expectations.join(id);
+            expectations.controls().join(id);
         }
         let gone = expectations.expect(expected);
         self.core.schedulers.load_changed(expected.server);
         if let Some(gone) = gone {
             self.disappoint(&gone);
         }
+        self.announce_expected(expected_info(&expected, self.tables, self.now), expected.control);
     }
 }
 
@@ -255,7 +276,7 @@ impl crate::engine::Core {
     pub(crate) fn disappoint(&self, tables: &crate::tables::Tables, expected: &Expected) {
         binding::unbind(&self.boards, tables, &expected.conn::<u128>());
         if let Some(id) = expected.control {
-            self.expectations.leave(id);
+            self.expectations.controls().leave(id);
         }
     }
 }

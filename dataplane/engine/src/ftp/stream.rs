@@ -1,6 +1,8 @@
 //! A byte stream whose length changed on its way: sequence numbers behind the change are shifted (spec `forwarding.md`
 //! §8.3), and the other side's acknowledgements shifted back, selective ones (RFC 2018) too.
 
+use crate::connection_info::SequenceShift;
+
 /// The shift of one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Shift {
@@ -13,6 +15,19 @@ pub(super) struct Shift {
 /// Is `one` later in the stream than `other`?
 fn after(one: u32, other: u32) -> bool {
     one.wrapping_sub(other) as i32 > 0
+}
+
+impl From<SequenceShift> for Shift {
+    fn from(told: SequenceShift) -> Shift {
+        let SequenceShift { init_seq, delta, previous_delta } = told;
+        Shift { from: init_seq, now: delta as i32, before: previous_delta as i32 }
+    }
+}
+
+impl From<Shift> for SequenceShift {
+    fn from(shift: Shift) -> SequenceShift {
+        SequenceShift { init_seq: shift.from, delta: shift.now as u32, previous_delta: shift.before as u32 }
+    }
 }
 
 impl Shift {

@@ -5,15 +5,21 @@
 //! ```
 #![allow(dead_code)]
 
+pub mod ftp;
+
 use shunt_engine::board::Boards;
 use shunt_engine::counters::{Counter, WorkerCounters};
+use shunt_engine::owner::Owner;
 use shunt_engine::persist::Templates;
 use shunt_engine::sched::SchedulerPlan;
 use shunt_engine::tables::{
     Candidate, Family, ForwardingMethod, Hop, NextHop, NicPortInfo, Persistence, Routes, SchedulerKind,
     Server, ServerId, Service, ServiceFlags, ServiceId, ServiceKey, Tables, TunnelChecksum, TunnelKind,
 };
-use shunt_engine::{ConnectionInfo, DumpCursor, Engine, EngineConfig, Expectations, Origin, Tick, Verdict};
+use shunt_engine::{
+    ConnectionInfo, DumpCursor, Engine, EngineConfig, Expectations, Inbox, InstallFrom, Origin, Tally, Tick,
+    Verdict, announcements,
+};
 use shunt_wire::craft::{Checked, Craft, check};
 use shunt_wire::{Frame, HeapFrame, MacAddr, NicPortId};
 use std::net::IpAddr;
@@ -78,6 +84,10 @@ pub struct Rig {
     pub tables: Tables,
     pub engines: Vec<Engine>,
     pub boards: Boards,
+    pub templates: Templates,
+    pub expectations: Expectations,
+    /// By worker: what it tells a synchronisation master.
+    pub inboxes: Vec<Inbox>,
     pub now: Tick,
     pub max: u32,
 }
@@ -98,6 +108,11 @@ impl Outcome {
         check(&self.bytes).unwrap()
     }
 
+    /// Has it been sent towards the first server?
+    pub fn sent_to_server(&self) {
+        assert_eq!((self.verdict, self.dst_mac()), (Verdict::Transmit(INSIDE), server_mac(0)));
+    }
+
     pub fn dst_mac(&self) -> MacAddr {
         MacAddr(self.bytes[..6].try_into().unwrap())
     }
@@ -111,8 +126,6 @@ pub fn engine(
     (templates, expectations): (&Templates, &Expectations),
     now: Tick,
 ) -> Engine {
-    let mut owner_key = [0; 40];
-    (0..40).for_each(|n| owner_key[n] = (n as u8).wrapping_mul(73).wrapping_add(41));
     Engine::new(EngineConfig {
         worker,
         workers,
@@ -125,9 +138,13 @@ pub fn engine(
         expectations: expectations.clone(),
         counters: WorkerCounters::default(),
         seed: [0x1234_5678_9abc_def1, 0x0fed_cba9_8765_4321, 0x5555_aaaa_1111_eeed, 0x9999_3333_7777_cccd],
-        owner_key,
+        owner_key: owner_key(),
         now,
     })
+}
+
+fn owner_key() -> [u8; 40] {
+    std::array::from_fn(|n| (n as u8).wrapping_mul(73).wrapping_add(41))
 }
 
 impl Rig {
@@ -152,10 +169,16 @@ impl Rig {
         routes.insert(ip("::"), 0, router);
         tables.set_routes(routes);
         let boards = Boards::new(usize::from(workers), 256);
-        let shared = (&Templates::new(1024), &Expectations::new());
+        let (templates, expectations) = (Templates::new(1024), Expectations::new());
         let now = Tick(10_000);
-        let engines = (0..workers).map(|n| engine(n, workers, max, &boards, shared, now)).collect();
-        let mut rig = Rig { tables, engines, boards, now, max };
+        let (mut engines, mut inboxes) = (Vec::new(), Vec::new());
+        for n in 0..workers {
+            let (outbox, inbox) = announcements();
+            let engine = engine(n, workers, max, &boards, (&templates, &expectations), now);
+            engines.push(engine.with_outbox(outbox));
+            inboxes.push(inbox);
+        }
+        let mut rig = Rig { tables, engines, boards, templates, expectations, inboxes, now, max };
         let mut next = 0;
         for (id, setup) in setups.iter().enumerate() {
             rig.add(id as u32, &mut next, setup);
@@ -288,10 +311,37 @@ impl Rig {
         for engine in &self.engines {
             let mut cursor = Some(DumpCursor::default());
             while let Some(place) = cursor {
-                cursor = engine.dump(&self.tables, self.now, place, 7, |info| all.push(info));
+                cursor = engine.dump(&self.tables, self.now, place, 7, |info, call_id| {
+                    all.push(info.with_call_id(call_id));
+                });
             }
         }
         all
+    }
+
+    /// Connections that somebody else made, each at the worker that owns its packets; templates at the first.
+    pub fn install(&mut self, all: &[ConnectionInfo], from: InstallFrom) -> Tally {
+        let owner = Owner::new(&owner_key(), self.engines.len() as u8);
+        let mut tally = Tally::default();
+        for info in all {
+            let worker = match info.caddr {
+                _ if info.is_template() => 0,
+                IpAddr::V4(caddr) => owner.of(caddr.to_bits(), info.cport),
+                IpAddr::V6(caddr) => owner.of(caddr.to_bits(), info.cport),
+            };
+            let engine = &mut self.engines[usize::from(worker)];
+            engine.install(&self.tables, self.now, info, from, &mut tally);
+        }
+        tally
+    }
+
+    /// What workers have told a synchronisation master since the last call.
+    pub fn told(&mut self) -> Vec<ConnectionInfo> {
+        let (mut told, rules) = (Vec::new(), self.tables.settings().sync);
+        for inbox in &mut self.inboxes {
+            inbox.take((&self.templates, &self.expectations), &rules, self.now, |info| told.push(info));
+        }
+        told
     }
 
     pub fn counter(&self, counter: Counter) -> u64 {
