@@ -162,6 +162,8 @@ impl Mailbox {
             // Also if it broke off: the worker must not be left with the last hold on the list.
             let Some(answered) = wait_for(&answer, &is_over) else { return flow };
             if flow.is_break() {
+                // It holds on to the queue, too.
+                drop(answered);
                 give_back(answer, &is_over);
                 return flow;
             }
