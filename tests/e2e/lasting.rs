@@ -25,8 +25,8 @@ pub struct Clients {
 }
 
 impl Clients {
-    fn connect(count: usize) -> Clients {
-        let open = |_| TcpStream::connect_timeout(&vip(Family::V4, 80), PATIENCE).expect("a connection");
+    fn connect(family: Family, count: usize) -> Clients {
+        let open = |_| TcpStream::connect_timeout(&vip(family, 80), PATIENCE).expect("a connection");
         Clients {
             streams: (0..count).map(open).collect(),
             broken: Vec::new(),
@@ -92,8 +92,8 @@ pub fn while_asking<R>(lab: &Lab, clients: &mut [Clients], meanwhile: impl FnOnc
 }
 
 /// This many connections in all, from the client.
-pub fn connect(lab: &Lab, count: usize) -> Vec<Clients> {
-    (0..THREADS).map(|nth| lab.on("client", || Clients::connect((count + nth) / THREADS))).collect()
+pub fn connect(lab: &Lab, family: Family, count: usize) -> Vec<Clients> {
+    (0..THREADS).map(|nth| lab.on("client", || Clients::connect(family, (count + nth) / THREADS))).collect()
 }
 
 /// Connections that live.

@@ -19,7 +19,7 @@ fn restart(director: Director, method: Method) {
     lab.adm_ok("set expire_quiescent_template 1");
     lab.adm_ok("--set 1200 0 0");
     let saved = lab.adm_ok("-S -n");
-    let mut clients = connect(&lab, count);
+    let mut clients = connect(&lab, Family::V4, count);
     for kill in [false, true] {
         let gap = while_asking(&lab, &mut clients, || {
             sleep(TWO_SAVES);
@@ -59,6 +59,12 @@ fn connections_survive_a_restart_nat() {
 #[ignore = "needs root and network namespaces: scripts/test runs it"]
 fn connections_survive_a_restart_direct_routing_two_workers() {
     restart(Director { workers: 2, queues: 2, ..Director::default() }, Method::DirectRouting);
+}
+
+#[test]
+#[ignore = "needs root and network namespaces: scripts/test runs it"]
+fn connections_survive_a_restart_tunnel() {
+    restart(Director::default(), Method::Tunnel);
 }
 
 #[test]
