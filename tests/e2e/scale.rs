@@ -133,13 +133,12 @@ fn two_hundred_thousand_servers_under_load() {
         after[2]
     );
     assert!(report.is_perfect(), "meanwhile: {report}");
-    // What the machine itself causes, in as much time as before; and each edit's copy must cost the workers nothing.
-    let usual = (before[0] - quiet[0]) * took.as_secs().div_ceil(3) as i64;
-    assert!(
-        !full() || after[0] - before[0] <= usual,
-        "{} long rounds, usual are {usual}",
-        after[0] - before[0]
-    );
+    // What the machine itself causes, in as much time as before, and what a hypervisor does now and then, of which its guest
+    // learns nothing. There were 200 edits and a restore: if these stalled workers, there would be many more.
+    const HOST: i64 = 3;
+    let usual = (before[0] - quiet[0]) * took.as_secs().div_ceil(3) as i64 + HOST;
+    let long = after[0] - before[0];
+    assert!(!full() || long <= usual, "{long} long rounds, usual are {usual}");
     assert_books_balance(&lab, &ledger);
     let (_, flushed) = time(|| lab.adm_ok("-C"));
     println!("-C: {flushed:.2?}");
