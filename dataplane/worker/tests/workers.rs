@@ -320,8 +320,10 @@ fn the_kernel_talks_through_its_twin() {
         });
         drop(echo);
         assert!(answered);
-        assert!(sum(&workers, Counter::Injected) >= 4);
-        assert!(sum(&workers, Counter::Punted) >= 4);
+        // A question for the neighbour and the datagram one way, the answers the other way. What else the kernel says
+        // depends on when it says it.
+        assert!(sum(&workers, Counter::Injected) >= 2);
+        assert!(sum(&workers, Counter::Punted) >= 2);
         expect_balance(&workers);
         workers.stop();
         assert!(
