@@ -33,6 +33,10 @@ pub enum Case {
     Nat6,
     /// New flows only.
     New,
+    /// The same, to a service of 1,000 servers.
+    NewWide,
+    /// SYNs into a full table.
+    Flood,
 }
 
 impl Case {
@@ -45,7 +49,14 @@ impl Case {
             Case::DirectRouting6 => "dr6",
             Case::Nat6 => "nat6",
             Case::New => "new",
+            Case::NewWide => "new-wide",
+            Case::Flood => "flood",
         }
+    }
+
+    /// Are there established flows to measure? Others are figures, cases only for callgrind.
+    pub fn is_established(self) -> bool {
+        !matches!(self, Case::New | Case::NewWide | Case::Flood)
     }
 }
 
@@ -128,9 +139,9 @@ pub fn floor(flows: u32) -> Box<dyn FnMut(u64) -> f64> {
 /// Nanoseconds per packet of established flows.
 pub fn measure(case: Case, flows: u32) -> Box<dyn FnMut(u64) -> f64> {
     let method = match case {
-        Case::DirectRouting | Case::DirectRouting6 | Case::New => ForwardingMethod::DirectRouting,
         Case::Tunnel => ForwardingMethod::Tunnel,
         Case::Nat | Case::Nat6 | Case::NatReply => ForwardingMethod::Nat,
+        _ => ForwardingMethod::DirectRouting,
     };
     let family = if matches!(case, Case::DirectRouting6 | Case::Nat6) { 6 } else { 4 };
     let tables = tables(family, method, SchedulerKind::Lc, 4);

@@ -46,7 +46,7 @@ pub fn measure(figure: Figure, flows: u32, hold: u32) -> Vec<Line> {
             .into(),
         Figure::Hold => hold_many(hold),
         Figure::Workers => scaling(flows),
-        Figure::Flood => vec![("flood".to_owned(), flood(), "M SYN/s")],
+        Figure::Flood => vec![("flood".to_owned(), 1e3 / flood(1 << 20, 2 << 20), "M SYN/s")],
         Figure::Marks => crate::marks::measure(),
     }
 }
@@ -59,9 +59,9 @@ fn into_table(kind: SchedulerKind, servers: u32, flows: u32) -> f64 {
     run(&mut engine, &tables, &packets, u64::from(flows))
 }
 
-/// New flows by wlc to 10 servers.
-pub fn new_into_table(flows: u32) -> f64 {
-    into_table(SchedulerKind::Wlc, 10, flows)
+/// New flows by wlc to so many servers.
+pub fn new_into_table(servers: u32, flows: u32) -> f64 {
+    into_table(SchedulerKind::Wlc, servers, flows)
 }
 
 fn new_flows() -> Vec<Line> {
@@ -73,24 +73,24 @@ fn new_flows() -> Vec<Line> {
     [(rr, "rr", 10), (wlc, "wlc", 10), (wlc, "wlc", 1000)].map(rate).into()
 }
 
-/// Millions of SYNs per second into a full table: a million connections, of which 100,000 are established and stay.
-fn flood() -> f64 {
-    const CONNECTIONS: u32 = 1 << 20;
-    const ESTABLISHED: u32 = 100_000;
+/// Nanoseconds per SYN into a full table, of whose connections a tenth is established and stays.
+pub fn flood(connections: u32, syns: u32) -> f64 {
     const SYN: u8 = 2;
     const ACK: u8 = 16;
     let tables = tables(4, ForwardingMethod::DirectRouting, SchedulerKind::Wlc, 10);
-    let mut engine = engine((CONNECTIONS, 1), (0, 1));
+    let established = (connections / 10).next_multiple_of(BURST as u32);
+    let mut engine = engine((connections, 1), (0, 1));
     let whole = |packets: &[[u8; 64]]| packets.len().next_multiple_of(BURST) as u64;
     for flags in [SYN, ACK] {
-        let packets: Vec<[u8; 64]> = (0..ESTABLISHED).map(|n| tcp(n, flags)).collect();
-        run(&mut engine, &tables, &packets[..packets.len() / BURST * BURST], whole(&packets));
+        let packets: Vec<[u8; 64]> = (0..established).map(|n| tcp(n, flags)).collect();
+        run(&mut engine, &tables, &packets, whole(&packets));
     }
-    let packets: Vec<[u8; 64]> = (ESTABLISHED..ESTABLISHED + 3 * CONNECTIONS).map(|n| tcp(n, SYN)).collect();
-    let (fill, flood) = packets.split_at(CONNECTIONS as usize);
+    let all = established..established + connections + syns;
+    let packets: Vec<[u8; 64]> = all.map(|n| tcp(n, SYN)).collect();
+    let (fill, flood) = packets.split_at(connections as usize);
     run(&mut engine, &tables, fill, whole(fill));
-    assert_eq!(engine.connections(), CONNECTIONS);
-    1e3 / run(&mut engine, &tables, flood, whole(flood))
+    assert_eq!(engine.connections(), connections);
+    run(&mut engine, &tables, flood, whole(flood))
 }
 
 /// By how much the process grows when a table for a million connections is made and filled.

@@ -58,7 +58,9 @@ fn main() {
 fn bare(arguments: &Arguments) {
     for &case in &arguments.cases {
         match case {
-            Case::New => drop(figures::new_into_table(arguments.packets as u32)),
+            Case::New => drop(figures::new_into_table(10, arguments.packets as u32)),
+            Case::NewWide => drop(figures::new_into_table(1000, arguments.packets as u32)),
+            Case::Flood => drop(figures::flood(1 << 16, arguments.packets as u32)),
             case => drop(engine::measure(case, arguments.flows[0])(arguments.packets)),
         }
     }
@@ -83,7 +85,7 @@ fn figures(arguments: &Arguments) {
 fn cases(arguments: &Arguments) {
     let ghz = traffic::clock_ghz();
     let (fresh, established): (Vec<_>, Vec<_>) =
-        arguments.cases.iter().copied().partition(|&case| case == Case::New);
+        arguments.cases.iter().copied().partition(|case| !case.is_established());
     if !arguments.json {
         println!("engine alone, UDP, {ghz:.2} GHz: cycles per packet (median of {})", arguments.rounds);
         let names: Vec<String> = established.iter().map(|case| format!("{:>8}", case.name())).collect();
