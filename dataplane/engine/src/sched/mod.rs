@@ -126,7 +126,7 @@ impl Schedulers {
         self.random = Random::new(seed);
     }
 
-    /// Also takes memory (48 bytes) for servers with ids below `servers_max`, so that `lc`, `wlc`, `sed`, `nq`, `fo` and
+    /// Also takes memory (76 bytes) for servers with ids below `servers_max`, so that `lc`, `wlc`, `sed`, `nq`, `fo` and
     /// `ovf` need not look at all servers of a large service at each pick. Who uses it calls
     /// [`Schedulers::load_changed`].
     #[must_use]
@@ -169,10 +169,7 @@ impl Schedulers {
             SchedulerKind::Twos => twos::pick(servers, boards, &mut self.random),
             SchedulerKind::None => None,
         };
-        let id = chosen?.id;
-        // The caller is about to count a connection there.
-        self.load_changed(id);
-        Some(id)
+        Some(chosen?.id)
     }
 
     /// Ages the caches of `lblc` and `lblcr`. To be called about once a second; each call does a bounded piece of work

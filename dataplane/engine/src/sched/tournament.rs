@@ -1,8 +1,8 @@
 //! The best of a thousand servers without looking at a thousand servers.
 //!
-//! A worker keeps a knock-out tournament per service: a binary tree over the list, in which each node knows the
-//! better of its two halves, of equals the earlier. A pick reads the root. When a server's load changes its path to the
-//! root is played again. The answer is the one that a scan of the list gives, to the tie.
+//! A worker keeps a knock-out tournament per service: matches of four neighbours on the list, whose winners meet in matches
+//! of four, and so on to one champion; of equals the earlier wins. A pick reads the champion. When a server's load changes,
+//! its matches are played again, one on each level. The answer is the one that a scan of the list gives, to the tie.
 //!
 //! A worker knows what it changed itself ([`Tournaments::mark`]) and plays that again at the next pick. What others
 //! changed it cannot know: so at the first pick of every tick (1 ms) it reads the loads of the next [`READ_AGAIN`] servers
@@ -21,13 +21,16 @@ use crate::tables::{Candidate, ServerId, Service};
 use crate::tick::Tick;
 use std::hint::select_unpredictable;
 
-/// Smaller services are scanned. With 10 servers a scan already takes 600 instructions, the tree 290.
+/// Smaller services are scanned.
 const SERVERS_MIN: usize = 4;
+
+/// Players of a match. With two there are twice as many levels, and more to do in all; with eight there is more to compare.
+const PLAYERS: usize = 4;
 
 /// Servers whose loads are read again in a tick, as other workers may have changed them.
 const READ_AGAIN: u32 = 64;
 
-/// A leaf that is on no list of changes, and the end of such a list.
+/// A server that is on no list of changes, and the end of such a list.
 const UNCHANGED: u32 = u32::MAX;
 const END: u32 = u32::MAX - 1;
 
@@ -38,18 +41,28 @@ const WEIGHT_MAX: i32 = 1 << 16;
 /// The key of a server that is not to be chosen: greater than that of any other, and not the greatest number there is.
 const OUT: u64 = u64::MAX - 1;
 
-/// A node of a tree: who won here. 16 bytes.
+/// Who meets, and how they stand: a cache line.
 #[derive(Clone, Copy, Debug)]
-struct Node {
-    /// The bits of a float that is not negative: they are in the order of the numbers.
-    key: u64,
-    /// Place of the list.
-    place: u32,
-    /// Leaves: the next on the list of changes.
-    next: u32,
+#[repr(align(64))]
+struct Match {
+    /// The bits of floats that are not negative: they are in the order of the numbers.
+    keys: [u64; PLAYERS],
+    /// Places of the list.
+    places: [u32; PLAYERS],
 }
 
-const EMPTY: Node = Node { key: OUT, place: 0, next: UNCHANGED };
+/// A match without players.
+const EMPTY: Match = Match { keys: [OUT; PLAYERS], places: [0; PLAYERS] };
+
+impl Match {
+    /// Who stands best; of equals the first. That cannot be predicted, so nothing branches on it.
+    #[inline]
+    fn winner(&self) -> (u64, u32) {
+        let of = |player: usize| (self.keys[player], self.places[player]);
+        let better = |one: (u64, u32), later: (u64, u32)| select_unpredictable(later.0 < one.0, later, one);
+        better(better(of(0), of(1)), better(of(2), of(3)))
+    }
+}
 
 /// What is compared. `None` if it would not be exact.
 fn key(standing: Standing) -> Option<u64> {
@@ -60,7 +73,7 @@ fn key(standing: Standing) -> Option<u64> {
     exact.then(|| (standing.cost as f64 / f64::from(standing.weight)).to_bits())
 }
 
-/// One service's tree.
+/// One service's tournament.
 #[derive(Clone, Copy, Debug)]
 struct Tree {
     /// Which list it was built for, and in which life of the arena.
@@ -71,36 +84,46 @@ struct Tree {
     hand: u32,
     /// Are all keys exact?
     exact: bool,
-    /// Where it lies in the arena; twice as many nodes as leaves. Numbered as in a heap: 1 is the root, 2k and 2k + 1 are
-    /// below k.
+    /// Its matches in the arena: those of the servers, then those of their winners, and so on to the last one.
     first: u32,
-    /// Leaves reserved there, a power of two.
+    /// Matches reserved there.
     room: u32,
-    /// Leaves in use, a power of two.
-    size: u32,
-    /// First of the list of changes.
+    /// Matches on the first level.
+    width: u32,
+    /// First of the list of changes: a server's id.
     changes: u32,
+    /// Who has won.
+    champion: (u64, u32),
 }
 
-/// Where a server is. Possibly out of date: then a change of it is noted at another server, which does no harm.
+/// Where a server is. Possibly out of date: then a change of it is noted in another service, which does no harm.
 #[derive(Clone, Copy, Debug)]
 struct Place {
     service: u32,
     place: u32,
+    /// Next on the list of changes.
+    next: u32,
 }
 
-/// The trees of one worker.
+/// The tournaments of one worker.
 #[derive(Debug, Default)]
 pub struct Tournaments {
-    nodes: Box<[Node]>,
+    matches: Box<[Match]>,
     used: usize,
     life: u64,
     trees: Box<[Tree]>,
     places: Box<[Place]>,
 }
 
+/// Matches of a tournament whose first level has so many.
+fn matches_of(width: u32) -> u32 {
+    let above =
+        std::iter::successors(Some(width), |&width| (width > 1).then(|| width.div_ceil(PLAYERS as u32)));
+    above.sum()
+}
+
 impl Tournaments {
-    /// Memory for services and servers with ids below these: 56 and 72 bytes each.
+    /// Memory for services and servers with ids below these: 80 and 76 bytes each.
     pub fn new(services_max: usize, servers_max: usize) -> Tournaments {
         let tree = Tree {
             serial: 0,
@@ -110,16 +133,18 @@ impl Tournaments {
             exact: true,
             first: 0,
             room: 0,
-            size: 0,
+            width: 0,
             changes: END,
+            champion: (OUT, 0),
         };
+        let place = Place { service: u32::MAX, place: 0, next: UNCHANGED };
         Tournaments {
-            // Rounding each service up to a power of two at most doubles the sum.
-            nodes: vec![EMPTY; servers_max * 4].into(),
+            // Five servers need three matches; no other number needs more for each.
+            matches: vec![EMPTY; servers_max].into(),
             used: 0,
             life: 1,
             trees: vec![tree; services_max].into(),
-            places: vec![Place { service: u32::MAX, place: 0 }; servers_max].into(),
+            places: vec![place; servers_max].into(),
         }
     }
 
@@ -131,28 +156,64 @@ impl Tournaments {
         now: Tick,
         standing: impl Fn(&Boards, &Candidate) -> Standing,
     ) -> Option<&'a Candidate> {
-        let servers = &service.servers[..];
-        if servers.len() < SERVERS_MIN || !self.bring_up(service, boards, now, &standing) {
-            return best(servers, boards, standing);
+        let nth = service.id.0 as usize;
+        match self.trees.get(nth) {
+            Some(tree)
+                if tree.life == self.life && tree.serial == service.plan.serial() && tree.read == now => {}
+            _ => return self.pick_anew(service, boards, now, standing),
         }
-        let root = self.nodes[self.trees[service.id.0 as usize].first as usize + 1];
-        if root.key == OUT { None } else { servers.get(root.place as usize) }
+        while self.trees[nth].changes != END {
+            self.play_change(service, boards, &standing);
+        }
+        self.trees[nth].winner(service, boards, standing)
+    }
+
+    /// The same where the list or the time is another than at the last pick.
+    #[inline(never)]
+    fn pick_anew<'a>(
+        &mut self,
+        service: &'a Service,
+        boards: &Boards,
+        now: Tick,
+        standing: impl Fn(&Boards, &Candidate) -> Standing,
+    ) -> Option<&'a Candidate> {
+        if service.servers.len() < SERVERS_MIN || !self.bring_up(service, boards, now, &standing) {
+            return best(&service.servers, boards, standing);
+        }
+        while self.trees[service.id.0 as usize].changes != END {
+            self.play_change(service, boards, &standing);
+        }
+        self.trees[service.id.0 as usize].winner(service, boards, standing)
+    }
+
+    /// Plays again what changed first since the last pick. A function of its own, so that it has the registers for itself.
+    #[inline(never)]
+    fn play_change(
+        &mut self,
+        service: &Service,
+        boards: &Boards,
+        standing: impl Fn(&Boards, &Candidate) -> Standing,
+    ) {
+        let Some(tree) = self.trees.get_mut(service.id.0 as usize) else { return };
+        let id = std::mem::replace(&mut tree.changes, END);
+        let Some(known) = self.places.get_mut(id as usize) else { return };
+        tree.changes = std::mem::replace(&mut known.next, UNCHANGED);
+        if let Some(server) = service.servers.get(known.place as usize) {
+            tree.update(&mut self.matches, known.place, standing(boards, server));
+        }
     }
 
     /// This worker changed a count or the overload flag of a server.
+    #[inline]
     pub fn mark(&mut self, id: ServerId) {
-        let Some(&Place { service, place }) = self.places.get(id.0 as usize) else { return };
-        let Some(tree) = self.trees.get_mut(service as usize) else { return };
-        if tree.life != self.life || place >= tree.size {
-            return;
-        }
-        let leaf = &mut self.nodes[(tree.first + tree.size + place) as usize];
-        if leaf.next == UNCHANGED {
-            leaf.next = std::mem::replace(&mut tree.changes, place);
+        let Some(known) = self.places.get_mut(id.0 as usize) else { return };
+        let Some(tree) = self.trees.get_mut(known.service as usize) else { return };
+        if known.next == UNCHANGED {
+            known.next = std::mem::replace(&mut tree.changes, id.0);
         }
     }
 
-    /// Makes the tree right for this moment. False if there is no room for it, or if it would not be exact.
+    /// Makes the tree right for this moment. False if there is no room for it.
     fn bring_up(
         &mut self,
         service: &Service,
@@ -162,14 +223,12 @@ impl Tournaments {
     ) -> bool {
         let Some(tree) = self.trees.get_mut(service.id.0 as usize) else { return false };
         if tree.life == self.life && tree.serial == service.plan.serial() {
-            tree.replay_changes(&mut self.nodes, service, boards, &standing);
-            if tree.read != now {
-                tree.read_again(&mut self.nodes, service, boards, now, &standing);
-            }
-            return tree.exact;
+            tree.read_again(&mut self.matches, service, boards, now, &standing);
+            return true;
         }
-        let size = service.servers.len().next_power_of_two() as u32;
-        if (tree.life != self.life || tree.room < size) && !self.reserve(service.id.0 as usize, size) {
+        let width = service.servers.len().div_ceil(PLAYERS) as u32;
+        let room = matches_of(width);
+        if (tree.life != self.life || tree.room < room) && !self.reserve(service.id.0 as usize, room) {
             return false;
         }
         let tree = &mut self.trees[service.id.0 as usize];
@@ -178,26 +237,25 @@ impl Tournaments {
             read: now,
             hand: 0,
             exact: true,
-            size,
+            width,
             changes: END,
             ..*tree
         };
         self.build(service, boards, standing);
-        self.trees[service.id.0 as usize].exact
+        true
     }
 
     /// Takes room in the arena; empties it first if need be.
-    fn reserve(&mut self, service: usize, size: u32) -> bool {
-        let room = size as usize * 2;
-        if room > self.nodes.len() {
+    fn reserve(&mut self, service: usize, room: u32) -> bool {
+        if room as usize > self.matches.len() {
             return false;
         }
-        if self.used + room > self.nodes.len() {
+        if self.used + room as usize > self.matches.len() {
             (self.used, self.life) = (0, self.life + 1);
         }
         let tree = &mut self.trees[service];
-        (tree.first, tree.room, tree.life) = (self.used as u32, size, self.life);
-        self.used += room;
+        (tree.first, tree.room, tree.life) = (self.used as u32, room, self.life);
+        self.used += room as usize;
         true
     }
 
@@ -207,97 +265,99 @@ impl Tournaments {
         boards: &Boards,
         standing: impl Fn(&Boards, &Candidate) -> Standing,
     ) {
-        let Tree { first, size, .. } = self.trees[service.id.0 as usize];
-        let nodes = &mut self.nodes[first as usize..(first + size * 2) as usize];
-        let (inner, leaves) = nodes.split_at_mut(size as usize);
-        let mut exact = true;
-        for (place, leaf) in (0..).zip(leaves.iter_mut()) {
-            *leaf = Node { place, ..EMPTY };
-            let Some(server) = service.servers.get(place as usize) else { continue };
+        let tree = &mut self.trees[service.id.0 as usize];
+        let matches = tree.matches(&mut self.matches);
+        matches.fill(EMPTY);
+        for (place, server) in (0..).zip(&service.servers[..]) {
             let key = key(standing(boards, server));
-            exact &= key.is_some();
-            leaf.key = key.unwrap_or(OUT);
+            tree.exact &= key.is_some();
+            let (level, player) = (place as usize / PLAYERS, place as usize % PLAYERS);
+            (matches[level].keys[player], matches[level].places[player]) = (key.unwrap_or(OUT), place);
             if let Some(known) = self.places.get_mut(server.id.0 as usize) {
-                *known = Place { service: service.id.0, place };
+                *known = Place { service: service.id.0, place, next: UNCHANGED };
             }
         }
-        for node in (1..size as usize).rev() {
-            let below = |side: usize| -> Node {
-                let child = node * 2 + side;
-                if child < inner.len() { inner[child] } else { leaves[child - inner.len()] }
-            };
-            let [left, right] = [below(0), below(1)];
-            inner[node] = if right.key < left.key { right } else { left };
+        // Winners lie behind all matches of their level, in the same order: the next place is always the next winner's.
+        let width = tree.width as usize;
+        for winner in 0..matches.len() - 1 {
+            let (at, player) = above(width, winner);
+            (matches[at].keys[player], matches[at].places[player]) = matches[winner].winner();
         }
-        self.trees[service.id.0 as usize].exact = exact;
+        tree.champion = matches[matches.len() - 1].winner();
     }
+}
+
+/// Where the winner of a match plays next: in which match, as which player. `width`: matches on the first level.
+fn above(width: usize, of: usize) -> (usize, usize) {
+    let (mut first, mut count) = (0, width);
+    while of >= first + count {
+        first += count;
+        count = count.div_ceil(PLAYERS);
+    }
+    (first + count + (of - first) / PLAYERS, (of - first) % PLAYERS)
 }
 
 impl Tree {
     /// Its part of the arena.
     #[inline]
-    fn nodes<'a>(&self, nodes: &'a mut [Node]) -> &'a mut [Node] {
-        &mut nodes[self.first as usize..(self.first + self.size * 2) as usize]
+    fn matches<'a>(&self, arena: &'a mut [Match]) -> &'a mut [Match] {
+        &mut arena[self.first as usize..][..matches_of(self.width) as usize]
     }
 
-    /// Plays again what changed since the last pick.
+    /// Who has won, or, where keys are not exact, who wins a scan.
     #[inline]
-    fn replay_changes(
-        &mut self,
-        nodes: &mut [Node],
-        service: &Service,
+    fn winner<'a>(
+        &self,
+        service: &'a Service,
         boards: &Boards,
         standing: impl Fn(&Boards, &Candidate) -> Standing,
-    ) {
-        let nodes = self.nodes(nodes);
-        let mut place = std::mem::replace(&mut self.changes, END);
-        while place != END {
-            let next = std::mem::replace(&mut nodes[(self.size + place) as usize].next, UNCHANGED);
-            if let Some(server) = service.servers.get(place as usize) {
-                self.exact &= update(nodes, place, standing(boards, server));
-            }
-            place = next;
+    ) -> Option<&'a Candidate> {
+        if !self.exact {
+            return best(&service.servers, boards, standing);
         }
+        let (key, place) = self.champion;
+        if key == OUT { None } else { service.servers.get(place as usize) }
     }
 
     /// Plays again what others changed, for the servers whose turn it is.
-    #[inline(never)]
     fn read_again(
         &mut self,
-        nodes: &mut [Node],
+        arena: &mut [Match],
         service: &Service,
         boards: &Boards,
         now: Tick,
         standing: impl Fn(&Boards, &Candidate) -> Standing,
     ) {
-        let nodes = self.nodes(nodes);
         let count = service.servers.len() as u32;
         let until = count.min(self.hand + READ_AGAIN);
         for place in self.hand..until {
-            self.exact &= update(nodes, place, standing(boards, &service.servers[place as usize]));
+            self.update(arena, place, standing(boards, &service.servers[place as usize]));
         }
         (self.read, self.hand) = (now, if until < count { until } else { 0 });
     }
-}
 
-/// A server stands like this now: plays the way from its leaf to the root of a tree again. Who wins cannot be predicted, so
-/// nothing on the way branches on it. False, and nothing is changed, if the key would not be exact.
-#[inline]
-fn update(nodes: &mut [Node], place: u32, standing: Standing) -> bool {
-    let Some(key) = key(standing) else { return false };
-    let mut node = nodes.len() / 2 + place as usize;
-    if nodes[node].key == key {
-        return true;
+    /// A server stands like this now: plays its matches again, up to the last one. Nothing is changed if the key would
+    /// not be exact.
+    #[inline(always)]
+    fn update(&mut self, arena: &mut [Match], place: u32, standing: Standing) {
+        let Some(key) = key(standing) else {
+            self.exact = false;
+            return;
+        };
+        let mut best = (key, place);
+        let (mut nth, mut first, mut count) = (place as usize, self.first as usize, self.width as usize);
+        if arena[first + nth / PLAYERS].keys[nth % PLAYERS] == key {
+            return;
+        }
+        loop {
+            let here = &mut arena[first + nth / PLAYERS];
+            (here.keys[nth % PLAYERS], here.places[nth % PLAYERS]) = best;
+            best = here.winner();
+            if count <= 1 {
+                break;
+            }
+            (nth, first, count) = (nth / PLAYERS, first + count, count.div_ceil(PLAYERS));
+        }
+        self.champion = best;
     }
-    nodes[node].key = key;
-    let mut best = (key, place);
-    while node > 1 {
-        let rival = nodes[node ^ 1];
-        // Of equals the left one wins: from the right, an equal loses.
-        let lost = rival.key < best.0 + (node & 1) as u64;
-        best = select_unpredictable(lost, (rival.key, rival.place), best);
-        node /= 2;
-        (nodes[node].key, nodes[node].place) = best;
-    }
-    true
 }

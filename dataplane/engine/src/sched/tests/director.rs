@@ -172,6 +172,7 @@ impl Director {
             self.boards.set_overloaded(id, true);
         }
         step(&self.counts(id).active, i32::from(self.protocol == TCP));
+        self.schedulers.load_changed(id);
         Some(id.0)
     }
 
