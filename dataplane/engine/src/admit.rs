@@ -11,7 +11,7 @@ use crate::packet::{Kind, Packet};
 use crate::persist::{Handle, NewConnection, TemplateKey};
 use crate::sched::NewFlow;
 use crate::sip;
-use crate::state::{Signal, protocol, sctp, tcp};
+use crate::state::{self, Signal, protocol, sctp, tcp};
 use crate::tables::{
     ForwardingMethod, Persistence, SchedulerKind, Server, Service, ServiceKey, Settings, Tables,
 };
@@ -22,7 +22,7 @@ use std::net::IpAddr;
 /// Port of FTP.
 const FTP: u16 = 21;
 /// Port from which FTP servers open data connections; never scheduled.
-const FTP_DATA: u16 = 20;
+pub(crate) const FTP_DATA: u16 = 20;
 /// Entries looked at in one place to make room in a full table: 16 in a row share few pages, and most of a flood's entries
 /// are half-open, so the first look usually succeeds.
 const EVICTION_LOOKS: u32 = 16;
@@ -59,11 +59,11 @@ impl<'a, A: Address> Pass<'a, A> {
             return Verdict::Drop(Counter::DropPacket);
         }
         let schedulable = may_create && packet.sport != FTP_DATA;
-        let goes_on_untracked = is_stateless(service) && self.is_full();
+        let goes_on_untracked = is_stateless(service) && self.table.is_full();
         if !schedulable && !goes_on_untracked {
             return Verdict::Punt(frame.nic_port());
         }
-        let room = !self.is_full() || self.make_room();
+        let room = !self.table.is_full() || self.make_room();
         if !schedulable || !room {
             return self.untracked(service, packet, frame);
         }
@@ -76,7 +76,18 @@ impl<'a, A: Address> Pass<'a, A> {
         if service.flags.one_packet && packet.protocol == protocol::UDP {
             return self.one_packet(&choice, packet, frame);
         }
-        match self.enrol(&choice, mark, packet) {
+        self.begin(&choice, mark, packet, frame)
+    }
+
+    /// A connection begins with this packet.
+    pub(crate) fn begin<F: Frame>(
+        &mut self,
+        choice: &Choice<'_>,
+        mark: u32,
+        packet: &Packet,
+        frame: &mut F,
+    ) -> Verdict {
+        match self.enrol(choice, mark, packet) {
             Some(index) => self.follow_request(index, choice.server, packet, frame),
             None => {
                 self.release_control(choice.control.map_or(NIL, |handle| handle.0));
@@ -101,7 +112,7 @@ impl<'a, A: Address> Pass<'a, A> {
         if self.core.defend_against_new() {
             return Verdict::Drop(Counter::DropPacket);
         }
-        if self.is_full() && !self.make_room() {
+        if self.table.is_full() && !self.make_room() {
             return Verdict::Drop(Counter::ConnTableFull);
         }
         let choice = match self.choose_for(service, packet, &[]) {
@@ -145,10 +156,6 @@ impl<'a, A: Address> Pass<'a, A> {
             Some(persistence) => self.choose_persistent(service, persistence, packet, bytes),
             None => self.choose(service, packet),
         }
-    }
-
-    fn is_full(&self) -> bool {
-        self.table.len() == self.table.capacity()
     }
 
     /// The server for a flow of a service without persistence.
@@ -236,9 +243,12 @@ impl<'a, A: Address> Pass<'a, A> {
         let mut conn = self.make_conn(choice, packet);
         conn.fwmark = mark;
         conn.control = choice.control.map_or(NIL, |handle| handle.0);
-        // One that an ICMP error makes has no state yet: it keeps the 3 s of its birth.
+        // One that an ICMP error makes has no state yet: it keeps the 3 s of its birth. Others live on as their first packet
+        // wants it; they are filed so at once.
         if packet.kind == Kind::Flow {
-            conn.timeout_ms = self.core.timeouts.of(conn.protocol, conn.state);
+            let state =
+                state::next(conn.state, conn.request_way(), packet.signal, self.core.defence.secure_tcp);
+            conn.timeout_ms = self.core.timeouts.of(conn.protocol, state);
         }
         let index = self.table.insert(conn, self.now)?;
         self.adopt(index);
@@ -248,7 +258,7 @@ impl<'a, A: Address> Pass<'a, A> {
         Some(index)
     }
 
-    fn count_connection(&self, server: &Server) {
+    pub(crate) fn count_connection(&self, server: &Server) {
         if let Some(counts) = self.core.boards.mine(server.id) {
             bump(&counts.conns, 1);
         }
@@ -272,10 +282,10 @@ impl<'a, A: Address> Pass<'a, A> {
     }
 
     /// Makes room in a full table: what is due first, then half-open and closed connections.
-    fn make_room(&mut self) -> bool {
+    pub(crate) fn make_room(&mut self) -> bool {
         let mut budget = EVICTION_LOOKS;
         self.expire(&mut budget);
-        if !self.is_full() {
+        if !self.table.is_full() {
             return true;
         }
         let expendable = |conn: &Conn<A>| conn.protocol == protocol::TCP && tcp::is_expendable(conn.state);
@@ -303,7 +313,7 @@ impl<'a, A: Address> Pass<'a, A> {
     }
 
     /// A service without an eligible server: ICMP port unreachable, for TCP as well (spec §7.1).
-    fn no_server<F: Frame>(
+    pub(crate) fn no_server<F: Frame>(
         &mut self,
         service: &Service,
         mark: u32,
@@ -323,7 +333,7 @@ impl<'a, A: Address> Pass<'a, A> {
 }
 
 /// The director's own address, or one that is no host's, as source of a packet from outside: the kernel drops it.
-fn is_martian(tables: &Tables, source: IpAddr) -> bool {
+pub(crate) fn is_martian(tables: &Tables, source: IpAddr) -> bool {
     let nobodys = match source {
         IpAddr::V4(source) => {
             source.octets()[0] == 0 || source.is_loopback() || source.is_multicast() || source.is_broadcast()
@@ -334,7 +344,7 @@ fn is_martian(tables: &Tables, source: IpAddr) -> bool {
 }
 
 /// Does the scheduler find the same server for the same client by itself?
-fn is_stateless(service: &Service) -> bool {
+pub(crate) fn is_stateless(service: &Service) -> bool {
     matches!(service.scheduler, SchedulerKind::Sh | SchedulerKind::Mh)
 }
 

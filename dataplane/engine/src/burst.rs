@@ -268,11 +268,24 @@ impl Engine {
                     continue;
                 }
             }
-            *verdict = self.decide_otherwise(place, trip, frame);
+            *verdict = self.decide_anew(place, trip, frame);
         }
     }
 
-    /// What is not plain IPv4, and what the fast path has left.
+    /// What is not plain IPv4, and what belongs to no established connection. Perhaps it opens one.
+    #[inline(never)]
+    fn decide_anew<F: Frame>(&mut self, place: usize, trip: &Trip, frame: &mut F) -> Verdict {
+        let Engine { v4, core, stages, .. } = self;
+        let Slot { plain, probe, road, .. } = &stages.slots[place];
+        let mut verdict = Verdict::Drop(Counter::Malformed);
+        let mut lane = Lane { table: v4, core, tables: trip.tables, now: trip.now };
+        if *road == Road::PlainV4 && lane.open(plain, *probe, frame, &mut verdict).is_some() {
+            return verdict;
+        }
+        self.decide_otherwise(place, trip, frame)
+    }
+
+    /// All that the fast path has left.
     #[inline(never)]
     fn decide_otherwise<F: Frame>(&mut self, place: usize, trip: &Trip, frame: &mut F) -> Verdict {
         let Engine { v4, v6, core, stages, fragments, .. } = self;
@@ -283,8 +296,9 @@ impl Engine {
         }
         if road == Road::PlainV6 {
             let mut verdict = Verdict::Drop(Counter::Malformed);
-            let mut lane = Lane { table: v6, core, tables, now };
-            if lane.forward(&stages.plain_v6[place], guess, frame, &mut verdict).is_some() {
+            let (plain, mut lane) = (&stages.plain_v6[place], Lane { table: v6, core, tables, now });
+            let forwarded = lane.forward(plain, guess, frame, &mut verdict);
+            if forwarded.or_else(|| lane.open(plain, probe, frame, &mut verdict)).is_some() {
                 return verdict;
             }
         }

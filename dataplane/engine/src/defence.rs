@@ -84,6 +84,11 @@ fn is_on(mode: u8, scarce: bool) -> bool {
 }
 
 impl Defence {
+    /// Is some part of the packets that open connections dropped?
+    pub(crate) fn drops_packets(&self) -> bool {
+        self.rate != 0
+    }
+
     fn draw(&mut self) -> u32 {
         self.random = self.random.wrapping_mul(0xd134_2543_de82_ef95).wrapping_add(1);
         (self.random >> 32) as u32

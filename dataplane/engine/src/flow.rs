@@ -90,7 +90,10 @@ impl<'a, A: Address> Pass<'a, A> {
             return verdict;
         }
         match packet.kind {
-            Kind::Flow if self.core.expectations.may_know(packet.src, packet.dst) => {
+            Kind::Flow
+                if !self.core.expectations.is_empty()
+                    && self.core.expectations.may_know(packet.src, packet.dst) =>
+            {
                 self.admit_expected(packet, frame)
             }
             _ if self.origin.is_kernel() => Verdict::Transmit(frame.nic_port()),
@@ -158,8 +161,7 @@ impl<'a, A: Address> Pass<'a, A> {
                 conn.flags &= !flag::NO_OUTPUT;
                 Way::Reply
             }
-            Direction::Request if conn.has(flag::NO_OUTPUT) => Way::RequestOnly,
-            Direction::Request => Way::Request,
+            Direction::Request => conn.request_way(),
         };
         if direction == Direction::Request {
             conn.in_packets = conn.in_packets.wrapping_add(1);

@@ -1,4 +1,4 @@
-//! The fast path decides as the general way does: what it forwards, and what it refuses to touch.
+//! The fast path decides as the general way does: what it forwards, what it lets in, and what it refuses to touch.
 //!
 //! A VLAN tag keeps a packet off the fast path and changes nothing else. So each packet goes through two directors that
 //! are alike, to one with a tag and to the other without, and whatever comes out of one must come out of the other.
@@ -8,7 +8,11 @@ mod common;
 use bolero::TypeGenerator;
 use common::{INSIDE, INSIDE_MAC, OUTSIDE, OUTSIDE_MAC, Outcome, ROUTER_MAC, Rig, Setup, ip, server_mac};
 use shunt_engine::counters::Counter;
-use shunt_engine::tables::{ForwardingMethod, Hop, Persistence, ServerId, TunnelKind};
+use shunt_engine::sched::SchedulerPlan;
+use shunt_engine::tables::{
+    Candidate, Family, ForwardingMethod, Hop, MarkRule, Marks, Persistence, SchedulerKind, Server, ServerId,
+    Service, ServiceId, ServiceKey, Settings, Tables, TunnelKind,
+};
 use shunt_wire::Flags;
 use shunt_wire::craft::Craft;
 
@@ -22,9 +26,24 @@ const METHODS: [(ForwardingMethod, TunnelKind); 5] = [
     (ForwardingMethod::Tunnel, TunnelKind::Gue { dport: 6080 }),
     (ForwardingMethod::Tunnel, TunnelKind::Gre),
 ];
+/// Client, virtual address, first real server.
 const ENDS: [(&str, &str, &str); 2] =
     [("192.0.2.9", "10.0.1.100", "10.0.2.11"), ("2001:db8::9", "fd00:1::100", "fd00:2::11")];
+/// Two more real servers.
+const MORE: [[&str; 2]; 2] = [["10.0.2.12", "10.0.2.13"], ["fd00:2::12", "fd00:2::13"]];
+/// One nobody has, and one of the director's own.
+const MARTIANS: [[&str; 2]; 2] = [["127.0.0.9", "10.0.1.1"], ["::1", "fd00:1::1"]];
 const MTU: u16 = 600;
+const SCHEDULERS: [SchedulerKind; 8] = [
+    SchedulerKind::Rr,
+    SchedulerKind::Wrr,
+    SchedulerKind::Wlc,
+    SchedulerKind::Lc,
+    SchedulerKind::Sed,
+    SchedulerKind::Sh,
+    SchedulerKind::Mh,
+    SchedulerKind::None,
+];
 
 #[derive(Clone, Copy, Debug, TypeGenerator)]
 enum Step {
@@ -47,6 +66,33 @@ enum Step {
         tcp_s: u8,
         udp_s: u8,
     },
+    /// Another setting, or back.
+    Setting {
+        which: u8,
+        on: bool,
+    },
+    /// An upper threshold, or none.
+    Threshold {
+        server: u8,
+        upper: u8,
+    },
+    /// Rules that mark packets of this protocol, for whom there may be a service; or none.
+    Marks {
+        udp: bool,
+        mark: Option<u8>,
+    },
+}
+
+/// How the directors are set up.
+#[derive(Clone, Copy, Debug, Default, TypeGenerator)]
+struct Variety {
+    method: u8,
+    scheduler: u8,
+    servers: u8,
+    persistent: bool,
+    one_packet: bool,
+    /// Tables of eight connections, which are soon full.
+    small: bool,
 }
 
 #[derive(Clone, Copy, Debug, TypeGenerator)]
@@ -54,6 +100,10 @@ struct Sent {
     v6: bool,
     udp: bool,
     client: u8,
+    /// Low ones are from where nobody should send, and from a server.
+    source: u8,
+    /// To another port, for which there is no service.
+    elsewhere: bool,
     reply: bool,
     flags: u8,
     /// Most packets only acknowledge.
@@ -74,18 +124,30 @@ struct Twins {
 }
 
 impl Twins {
-    fn new((method, tunnel): (ForwardingMethod, TunnelKind), persistent: bool) -> Twins {
+    fn new(variety: Variety) -> Twins {
+        let (method, tunnel) = METHODS[usize::from(variety.method) % METHODS.len()];
         let setups: Vec<Setup> = [(TCP, 0), (UDP, 0), (TCP, 1), (UDP, 1)]
             .map(|(protocol, family): (u8, usize)| {
                 let (_, vip, real) = ENDS[family];
-                let mut setup = Setup::new(protocol, vip, method, &[real]);
+                let servers = [real, MORE[family][0], MORE[family][1]];
+                let mut setup =
+                    Setup::new(protocol, vip, method, &servers[..=usize::from(variety.servers) % 3]);
                 (setup.tunnel, setup.mtu) = (tunnel, MTU);
+                setup.scheduler = SCHEDULERS[usize::from(variety.scheduler) % SCHEDULERS.len()];
+                setup.one_packet = variety.one_packet && protocol == UDP;
                 let netmask = if family == 0 { u32::MAX } else { 128 };
-                setup.persistence = persistent.then_some(Persistence { timeout_s: 60, netmask });
+                setup.persistence = variety.persistent.then_some(Persistence { timeout_s: 60, netmask });
                 setup
             })
             .into();
-        Twins { plain: Rig::new(&setups), tagged: Rig::new(&setups), method }
+        let max = if variety.small { 8 } else { 1024 };
+        let rig = || {
+            let mut rig = Rig::with_workers(&setups, 1, max);
+            rig.tables.set_local(MARTIANS.iter().map(|[_, own]| ip(own)).collect());
+            add_marked_service(&mut rig.tables);
+            rig
+        };
+        Twins { plain: rig(), tagged: rig(), method }
     }
 
     fn both(&mut self, mut change: impl FnMut(&mut Rig)) {
@@ -115,6 +177,15 @@ impl Twins {
                 (settings.timeout_tcp_s, settings.timeout_udp_s) =
                     (u32::from(tcp_s) + 1, u32::from(udp_s) + 1);
             }),
+            Step::Setting { which, on } => self.both(|rig| set(rig.tables.settings_mut(), which, on)),
+            Step::Threshold { server, upper } => self.both(|rig| {
+                let mut ids: Vec<u32> = rig.tables.servers().map(|server| server.id.0).collect();
+                ids.sort_unstable();
+                rig.change_server(ids[usize::from(server) % ids.len()], |server| {
+                    server.upper_threshold = u32::from(upper % 4);
+                });
+            }),
+            Step::Marks { udp, mark } => self.both(|rig| rig.tables.set_marks(marks(udp, mark))),
         }
     }
 
@@ -135,7 +206,7 @@ impl Twins {
             let mut connections: Vec<String> =
                 rig.connections().iter().map(|info| format!("{info:?}")).collect();
             connections.sort();
-            let servers: Vec<_> = (0..4)
+            let servers: Vec<_> = (0..=40)
                 .map(|id| {
                     let id = ServerId(id);
                     let sums = [
@@ -156,11 +227,17 @@ impl Twins {
 
 impl Sent {
     fn craft(&self, method: ForwardingMethod) -> Craft {
-        let (client, vip, real) = ENDS[usize::from(self.v6)];
+        let (mut client, vip, real) = ENDS[usize::from(self.v6)];
+        // Now and then the data port of FTP.
+        let mut cport = if self.client % 64 == 63 { 20 } else { 40_000 + u16::from(self.client % 16) };
+        match self.source {
+            0..8 if !self.reply => client = MARTIANS[usize::from(self.v6)][usize::from(self.source) % 2],
+            8..16 if !self.reply => (client, cport) = (real, 8080),
+            _ => {}
+        }
         let nat = method == ForwardingMethod::Nat;
-        let cport = 40_000 + u16::from(self.client % 4);
         let (src, dst, sport, dport) = match (self.reply, nat) {
-            (false, _) => (client, vip, cport, 80),
+            (false, _) => (client, vip, cport, if self.elsewhere { 81 } else { 80 }),
             (true, true) => (real, client, 8080, cport),
             (true, false) => (vip, client, 80, cport),
         };
@@ -193,12 +270,89 @@ fn untagged(outcome: &Outcome) -> Vec<u8> {
     bytes
 }
 
+/// A service for mark 1, like the first one, with a server of its own.
+fn add_marked_service(tables: &mut Tables) {
+    let (id, server) = (ServiceId(40), ServerId(40));
+    let like = tables.service(ServiceId(0)).unwrap().as_ref().clone();
+    let candidate = Candidate { id: server, ..like.servers[0] };
+    tables.put_server(Server {
+        id: server,
+        service: id,
+        ..tables.server(like.servers[0].id).unwrap().clone()
+    });
+    tables.put_service(Service {
+        id,
+        key: ServiceKey::Fwmark { family: Family::V4, mark: 1 },
+        plan: SchedulerPlan::init(like.scheduler, Family::V4, &[candidate]).unwrap(),
+        servers: [candidate].into(),
+        ..like
+    });
+}
+
+fn set(settings: &mut Settings, which: u8, on: bool) {
+    match which % 8 {
+        0 => settings.ftp_port = if on { 80 } else { 21 },
+        1 => settings.secure_tcp = if on { 3 } else { 0 },
+        2 => (settings.drop_packet, settings.am_droprate) = (if on { 3 } else { 0 }, 2),
+        3 => settings.nat_icmp_send = on,
+        4 => settings.sloppy_tcp = on,
+        5 => settings.expire_nodest_conn = on,
+        6 => settings.conn_reuse_mode = u32::from(on),
+        _ => settings.pmtu_disc = on,
+    }
+}
+
+fn marks(udp: bool, mark: Option<u8>) -> Marks {
+    let rule = |family| MarkRule {
+        family,
+        source: None,
+        destination: None,
+        protocol: Some(if udp { UDP } else { TCP }),
+        sports: 0..=u16::MAX,
+        dports: 80..=81,
+        nic_port: None,
+        mark: u32::from(mark.unwrap_or_default() % 2),
+    };
+    Marks::new(if mark.is_some() { vec![rule(Family::V4), rule(Family::V6)] } else { Vec::new() })
+}
+
 #[test]
 fn decides_as_the_general_way_does() {
-    bolero::check!().with_type::<(u8, bool, Vec<Step>)>().for_each(|(method, persistent, steps)| {
-        let mut twins = Twins::new(METHODS[usize::from(*method) % METHODS.len()], *persistent);
+    bolero::check!().with_type::<(Variety, Vec<Step>)>().for_each(|(variety, steps)| {
+        let mut twins = Twins::new(*variety);
         for &step in steps {
             twins.step(step);
+        }
+        twins.compare();
+    });
+}
+
+/// Clients come and go: here most packets open a connection.
+#[test]
+fn lets_in_whom_the_general_way_lets_in() {
+    let opening = |udp: bool, client: u8, v6: bool| Sent {
+        v6,
+        udp,
+        client,
+        source: client,
+        elsewhere: client % 32 == 5,
+        reply: false,
+        flags: Flags::SYN.0,
+        any_flags: true,
+        ttl: 64,
+        len: client / 2,
+        traffic_class: client,
+        dont_fragment: true,
+        zero_checksum: false,
+        wrong_header: 255,
+    };
+    bolero::check!().with_type::<(Variety, Vec<(u8, Option<Step>)>)>().for_each(|(variety, steps)| {
+        let mut twins = Twins::new(*variety);
+        for &(number, step) in steps {
+            twins.packet(opening(number & 1 != 0, number >> 1, number & 2 != 0));
+            if let Some(step) = step {
+                twins.step(step);
+            }
         }
         twins.compare();
     });
@@ -207,12 +361,14 @@ fn decides_as_the_general_way_does() {
 /// Long-lived flows of every method: here most packets do take the fast path.
 #[test]
 fn forwards_established_flows_as_the_general_way_does() {
-    for method in METHODS {
-        let mut twins = Twins::new(method, false);
+    for method in 0..METHODS.len() as u8 {
+        let mut twins = Twins::new(Variety { method, ..Variety::default() });
         let packet = |n: u8, flags: Flags, reply: bool| Sent {
             v6: n & 1 != 0,
             udp: n & 2 != 0,
-            client: n >> 2,
+            client: n >> 2 & 3,
+            source: 255,
+            elsewhere: false,
             reply,
             flags: flags.0,
             any_flags: true,

@@ -112,6 +112,13 @@ impl Buckets {
         None
     }
 
+    /// Is nothing here, nor passed on from here, that a search with this probe would look at?
+    #[inline]
+    pub fn is_absent(&self, probe: Probe) -> bool {
+        let bucket = &self.buckets[probe.bucket as usize];
+        bucket.passed_on == 0 && bucket.slots_with(probe.tag) == 0
+    }
+
     /// Adds an index. Returns false if there is no slot left in the whole table.
     #[must_use]
     pub fn insert(&mut self, probe: Probe, index: Index) -> bool {

@@ -5,6 +5,7 @@
 
 use super::address::Address;
 use super::wheel::Links;
+use crate::state::Way;
 use crate::tables::{ForwardingMethod, ServerId};
 use shunt_wire::checksum::Delta;
 
@@ -196,6 +197,13 @@ impl<A: Address> Conn<A> {
     #[must_use]
     pub fn has(&self, flags: u16) -> bool {
         self.flags & flags != 0
+    }
+
+    /// The way of the client's packets, as the state machine sees it.
+    #[inline]
+    #[must_use]
+    pub fn request_way(&self) -> Way {
+        if self.has(flag::NO_OUTPUT) { Way::RequestOnly } else { Way::Request }
     }
 
     /// The tuple of the client's packets.

@@ -75,6 +75,13 @@ impl<A: Address> ConnTable<A> {
         self.len
     }
 
+    /// Is there no room for another?
+    #[inline]
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.len() == self.capacity()
+    }
+
     /// How many fit.
     #[must_use]
     pub fn capacity(&self) -> u32 {
@@ -115,6 +122,13 @@ impl<A: Address> ConnTable<A> {
         self.buckets.find(probe, |index| {
             self.entries[index as usize].matches(tuple).map(|direction| (index, direction))
         })
+    }
+
+    /// Is it certain, from the bucket alone, that no connection has this probe?
+    #[inline]
+    #[must_use]
+    pub fn is_absent(&self, probe: Probe) -> bool {
+        self.buckets.is_absent(probe)
     }
 
     /// All stages at once.
@@ -164,26 +178,32 @@ impl<A: Address> ConnTable<A> {
 
     /// Puts a connection into the table, its time stamp set to `now`. `None` if the table is full.
     pub fn insert(&mut self, conn: Conn<A>, now: Tick) -> Option<Index> {
+        let request = self.buckets.probe(self.key.hash(&conn.request()));
+        self.insert_at(request, conn, now)
+    }
+
+    /// The same for who has the probe of its requests already.
+    #[inline(always)]
+    pub fn insert_at(&mut self, request: Probe, conn: Conn<A>, now: Tick) -> Option<Index> {
         let index = self.free;
         let place = self.entries.get_mut(index as usize)?;
         let next_free = place.links.next;
         *place = conn;
+        place.flags |= flag::HASHED;
+        place.last_seen = now.stamp();
+        let reply = self.reply_probe(index);
         // The next connection will be written there, maybe a few packets from now.
         if let Some(next) = self.entries.get(next_free as usize) {
             shunt_hint::prefetch(next);
         }
-        let place = &mut self.entries[index as usize];
-        place.flags |= flag::HASHED;
-        place.last_seen = now.stamp();
-        let (request, reply) = self.probes(index);
         if !self.buckets.insert(request, index) {
-            return self.take_back(index);
+            return self.take_back(index, next_free);
         }
         if let Some(reply) = reply
             && !self.buckets.insert(reply, index)
         {
             self.buckets.remove(request, index);
-            return self.take_back(index);
+            return self.take_back(index, next_free);
         }
         self.free = next_free;
         self.len += 1;
@@ -192,18 +212,23 @@ impl<A: Address> ConnTable<A> {
     }
 
     /// Undoes the first half of an insertion for which the buckets had no room.
-    fn take_back(&mut self, index: Index) -> Option<Index> {
-        let next = self.entries[index as usize].links.next;
+    #[cold]
+    fn take_back(&mut self, index: Index, next_free: Index) -> Option<Index> {
         self.entries[index as usize] = Conn::vacant();
-        self.entries[index as usize].links.next = next;
+        self.entries[index as usize].links.next = next_free;
         None
     }
 
-    fn probes(&self, index: Index) -> (Probe, Option<Probe>) {
+    fn request_probe(&self, index: Index) -> Probe {
+        self.buckets.probe(self.key.hash(&self.entries[index as usize].request()))
+    }
+
+    /// That of its replies, if they have a place of their own in the buckets.
+    #[inline]
+    fn reply_probe(&self, index: Index) -> Option<Probe> {
         let entry = &self.entries[index as usize];
-        let probe = |tuple: &Tuple<A>| self.buckets.probe(self.key.hash(tuple));
         let nat = entry.method() == ForwardingMethod::Nat;
-        (probe(&entry.request()), nat.then(|| probe(&entry.reply())))
+        nat.then(|| self.buckets.probe(self.key.hash(&entry.reply())))
     }
 
     /// Takes a connection out of the table and returns what it was.
@@ -214,9 +239,8 @@ impl<A: Address> ConnTable<A> {
 
     /// Removes an entry that is in no slot of the wheel.
     fn release(&mut self, index: Index) -> Conn<A> {
-        let (request, reply) = self.probes(index);
-        self.buckets.remove(request, index);
-        if let Some(reply) = reply {
+        self.buckets.remove(self.request_probe(index), index);
+        if let Some(reply) = self.reply_probe(index) {
             self.buckets.remove(reply, index);
         }
         let conn = std::mem::replace(&mut self.entries[index as usize], Conn::vacant());
@@ -286,9 +310,8 @@ impl<A: Address> ConnTable<A> {
             shunt_hint::prefetch(later);
         }
         if self.get(index).has(flag::HASHED) {
-            let (request, reply) = self.probes(index);
-            self.buckets.prefetch(request);
-            reply.into_iter().for_each(|reply| self.buckets.prefetch(reply));
+            self.buckets.prefetch(self.request_probe(index));
+            self.reply_probe(index).into_iter().for_each(|reply| self.buckets.prefetch(reply));
         }
     }
 

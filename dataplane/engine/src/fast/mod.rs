@@ -1,9 +1,11 @@
-//! The fast path: a plain packet of an established connection whose server is there.
+//! The fast path: a plain packet of an established connection whose server is there, or one that opens a connection
+//! ([`open`]).
 //!
 //! It decides nothing that the general way ([`crate::flow`]) does not decide alike: it only leaves out the questions
 //! whose answers are known. Every condition is checked before anything is changed, so a packet for which one fails goes
 //! the general way as if nothing had been tried. A test sends the same packets both ways and compares.
 
+mod open;
 mod plain;
 
 pub use plain::{Gate, Head, Plain, Read};
@@ -127,8 +129,14 @@ impl<A: Read> Lane<'_, A> {
 
     #[inline(never)]
     fn announce(&mut self, index: Index) {
+        self.pass().announce(index);
+    }
+
+    /// The general way, for what need not be fast.
+    #[inline]
+    fn pass(&mut self) -> Pass<'_, A> {
         let Lane { table, core, tables, now } = self;
-        Pass { table, core, tables, now: *now, origin: Origin::Wire }.announce(index);
+        Pass { table, core, tables, now: *now, origin: Origin::Wire }
     }
 
     #[inline(always)]

@@ -100,6 +100,21 @@ impl<A: Read> Plain<A> {
         self.protocol == protocol::UDP || self.tcp_flags & (CHANGING | bits::ACK) == bits::ACK
     }
 
+    /// Does it begin a connection, if there is none: a datagram, or a SYN and nothing else?
+    #[inline]
+    #[must_use]
+    pub fn opens(&self) -> bool {
+        const OTHERS: u8 = bits::FIN | bits::RST | bits::ACK;
+        self.protocol == protocol::UDP || self.tcp_flags & (bits::SYN | OTHERS) == bits::SYN
+    }
+
+    /// What the transport header says.
+    #[inline]
+    #[must_use]
+    pub fn signal(&self) -> Signal {
+        if self.protocol == protocol::TCP { Signal::Tcp(self.tcp_flags) } else { Signal::Udp }
+    }
+
     /// The same as [`classify`](crate::packet::classify) makes of it.
     #[inline]
     #[must_use]
@@ -112,7 +127,7 @@ impl<A: Read> Plain<A> {
             l4: A::L4 as u16,
             ip_len: self.ip_len,
             protocol: self.protocol,
-            signal: if self.protocol == protocol::TCP { Signal::Tcp(self.tcp_flags) } else { Signal::Udp },
+            signal: self.signal(),
             sport: self.sport,
             dport: self.dport,
             src: self.src.bits(),

@@ -10,11 +10,12 @@ use crate::forward::nat;
 use crate::state::{protocol, tcp};
 use crate::tables::{Family, ForwardingMethod, ServerId};
 use crate::tick::Tick;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Shards of what is expected, by the client's address.
 const SHARDS: usize = 64;
+const _: () = assert!(SHARDS == u64::BITS as usize, "a bit for each");
 const _: () = assert!(SHARDS == crate::persist::Templates::shards(), "looked through together");
 /// Data connections announced by FTP in one of 64 parts of the clients: when it is full, the oldest goes.
 pub const EXPECTED_MAX: usize = 128;
@@ -87,17 +88,14 @@ impl Expected {
     }
 }
 
-#[derive(Debug)]
-struct Shard {
-    /// Length of `list`, to be read without the lock.
-    len: AtomicU32,
-    /// In the order of their announcement.
-    list: Mutex<Vec<Expected>>,
-}
+/// A shard's data connections, in the order of their announcement.
+type List = Mutex<Vec<Expected>>;
 
 #[derive(Debug)]
 struct Inner {
-    shards: Box<[Shard]>,
+    shards: Box<[List]>,
+    /// A bit for each shard that is not empty, to be read without a lock.
+    filled: AtomicU64,
     controls: Named,
 }
 
@@ -116,28 +114,40 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Where the data connections of a client are.
+#[inline]
+fn shard_of(caddr: u128) -> usize {
+    let bits = (caddr >> 64) as u64 ^ caddr as u64;
+    (bits.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 58) as usize % SHARDS
+}
+
 impl Expectations {
     /// Takes all memory now: some 20 MiB of addresses, of which 2 MiB are used from the start.
     #[must_use]
     pub fn new() -> Expectations {
-        let shard = || Shard { len: AtomicU32::new(0), list: Mutex::new(Vec::with_capacity(EXPECTED_MAX)) };
+        let shard = || Mutex::new(Vec::with_capacity(EXPECTED_MAX));
         Expectations(Arc::new(Inner {
             shards: (0..SHARDS).map(|_| shard()).collect(),
+            filled: AtomicU64::new(0),
             controls: Named::new(),
         }))
     }
 
-    fn shard_of(&self, caddr: u128) -> &Shard {
-        let bits = (caddr >> 64) as u64 ^ caddr as u64;
-        let place = bits.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 58;
-        &self.0.shards[place as usize % SHARDS]
+    /// The shard's bit says whether the list, which is locked, has something in it.
+    fn tell(&self, shard: usize, list: &[Expected]) {
+        let bit = 1 << (shard % SHARDS);
+        if list.is_empty() {
+            self.0.filled.fetch_and(!bit, Relaxed);
+        } else {
+            self.0.filled.fetch_or(bit, Relaxed);
+        }
     }
 
     /// Announces a data connection. Returns what had to go for it: the same one, announced before, or the oldest of a
     /// full shard.
     pub(crate) fn expect(&self, expected: Expected) -> Option<Expected> {
-        let shard = self.shard_of(expected.caddr);
-        let mut list = lock(&shard.list);
+        let shard = shard_of(expected.caddr);
+        let mut list = lock(&self.0.shards[shard]);
         let same = list.iter().position(|one| one.is_same(&expected));
         let gone = match same {
             Some(at) => Some(list.remove(at)),
@@ -145,39 +155,44 @@ impl Expectations {
             None => None,
         };
         list.push(expected);
-        shard.len.store(list.len() as u32, Relaxed);
+        self.tell(shard, &list);
         gone
     }
 
-    /// May a packet of these two ends be expected? Without a lock.
+    /// Is nothing expected?
     #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.filled.load(Relaxed) == 0
+    }
+
+    /// May a packet of these two ends be expected? Without a lock.
     pub(crate) fn may_know(&self, src: u128, dst: u128) -> bool {
-        self.shard_of(src).len.load(Relaxed) > 0 || self.shard_of(dst).len.load(Relaxed) > 0
+        let filled = self.0.filled.load(Relaxed);
+        [src, dst].into_iter().any(|end| filled & 1 << shard_of(end) != 0)
     }
 
     /// Takes out what this packet begins.
     pub(crate) fn take(&self, family: Family, tuple: &Tuple<u128>) -> Option<(Expected, Direction)> {
         [tuple.src, tuple.dst].into_iter().find_map(|client| {
-            let shard = self.shard_of(client);
-            let mut list = lock(&shard.list);
+            let shard = shard_of(client);
+            let mut list = lock(&self.0.shards[shard]);
             let (at, direction) = list
                 .iter()
                 .enumerate()
                 .rev()
                 .find_map(|(at, one)| one.matches(family, tuple).map(|direction| (at, direction)))?;
             let expected = list.remove(at);
-            shard.len.store(list.len() as u32, Relaxed);
+            self.tell(shard, &list);
             Some((expected, direction))
         })
     }
 
     /// Gives up what did not come in time, telling `gone` of each.
     pub(crate) fn expire(&self, shard: usize, now: Tick, mut gone: impl FnMut(Expected)) {
-        let shard = &self.0.shards[shard % SHARDS];
-        if shard.len.load(Relaxed) == 0 {
+        if self.0.filled.load(Relaxed) & 1 << (shard % SHARDS) == 0 {
             return;
         }
-        let mut list = lock(&shard.list);
+        let mut list = lock(&self.0.shards[shard % SHARDS]);
         list.retain(|expected| {
             let lives = expected.remaining_ms(now) > 0;
             if !lives {
@@ -185,17 +200,17 @@ impl Expectations {
             }
             lives
         });
-        shard.len.store(list.len() as u32, Relaxed);
+        self.tell(shard, &list);
     }
 
     /// Tells of all that is expected of one shard.
     pub(crate) fn each(&self, shard: usize, mut each: impl FnMut(&Expected)) {
-        lock(&self.0.shards[shard % SHARDS].list).iter().for_each(&mut each);
+        lock(&self.0.shards[shard % SHARDS]).iter().for_each(&mut each);
     }
 
     /// Is this one expected already?
     pub(crate) fn knows(&self, expected: &Expected) -> bool {
-        lock(&self.shard_of(expected.caddr).list).iter().any(|one| one.is_same(expected))
+        lock(&self.0.shards[shard_of(expected.caddr)]).iter().any(|one| one.is_same(expected))
     }
 
     /// The control connections that have data connections.

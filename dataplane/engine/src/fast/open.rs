@@ -1,0 +1,161 @@
+//! A plain packet that opens a connection: the short way into the table.
+//!
+//! Nearly all new flows are of services that ask for nothing special, and then most questions of the general way
+//! ([`crate::admit`]) have known answers. What is decided is the same, by the same schedulers and into the same table.
+
+use super::{Lane, Plain, Read, tunnel_limit};
+use crate::admit::{Choice, FTP_DATA, is_martian, is_stateless};
+use crate::binding;
+use crate::conn::{Conn, Probe, flag};
+use crate::counters::Counter;
+use crate::forward::nat;
+use crate::sched::NewFlow;
+use crate::state::{self, protocol};
+use crate::tables::{ForwardingMethod, Hop, Server, Service, ServiceKey};
+use crate::verdict::Verdict;
+use shunt_wire::Frame;
+
+impl<'a, A: Read> Lane<'a, A> {
+    /// Makes a connection for a packet that has none, forwards it and writes the verdict; or does nothing, and returns
+    /// `None`. `probe` is that of the packet.
+    #[inline]
+    pub(crate) fn open<F: Frame>(
+        &mut self,
+        plain: &Plain<A>,
+        probe: Probe,
+        frame: &mut F,
+        verdict: &mut Verdict,
+    ) -> Option<()> {
+        if !plain.opens() || !self.is_certainly_new(plain, probe) || self.core.defence.drops_packets() {
+            return None;
+        }
+        let tables = self.tables;
+        let (service, mark) = self.service_of(plain, frame)?;
+        let asks_more = service.persistence.is_some() || service.flags.one_packet;
+        if asks_more || is_helped(plain, tables.settings().ftp_port) || is_martian(tables, plain.src.ip()) {
+            return None;
+        }
+        // Room is made before a server is chosen, as a connection that goes may change the choice.
+        if self.table.is_full() && (is_stateless(service) || !self.pass().make_room()) {
+            return None;
+        }
+        let flow = NewFlow {
+            protocol: plain.protocol,
+            caddr: plain.src.ip(),
+            cport: plain.sport,
+            vaddr: plain.dst.ip(),
+            vport: plain.dport,
+            now: self.now,
+        };
+        // From here on the packet's way is decided: schedulers remember what they chose.
+        let chosen = self.core.schedulers.pick(service, &self.core.boards, &flow);
+        match chosen.and_then(|id| tables.server(id)) {
+            Some(server) => self.begin(plain, probe, (server, mark), frame, verdict)?,
+            None => *verdict = self.pass().no_server(service, mark, &plain.packet(frame.nic_port()), frame),
+        }
+        Some(())
+    }
+
+    /// Is there certainly no connection that the packet could belong to, here or with another worker, known or expected?
+    #[inline(always)]
+    fn is_certainly_new(&self, plain: &Plain<A>, probe: Probe) -> bool {
+        let core = &self.core;
+        self.table.is_absent(probe)
+            && (core.workers == 1 || core.owner.of(plain.src, plain.sport) == core.worker)
+            && !core.stands_by
+            && !self.tables.watches_servers()
+            && core.expectations.is_empty()
+    }
+
+    /// The service of the packet's mark, or with just its address and port; and the mark.
+    #[inline(always)]
+    fn service_of<F: Frame>(&mut self, plain: &Plain<A>, frame: &F) -> Option<(&'a Service, u32)> {
+        let tables = self.tables;
+        let has_rules = !tables.marks().is_empty();
+        let mark = if has_rules { tables.mark_of(&plain.packet(frame.nic_port()).marked()) } else { 0 };
+        if mark == 0
+            && let Some(recent) = tables.service(self.core.recent_service)
+            && is_of(recent, plain)
+        {
+            return Some((recent, mark));
+        }
+        let service = tables.service_for(mark, plain.protocol, plain.dst.ip(), plain.dport)?;
+        self.core.recent_service = service.id;
+        let takes = is_of(service, plain) || matches!(service.key, ServiceKey::Fwmark { .. });
+        takes.then_some((service, mark))
+    }
+
+    /// The connection to this server begins.
+    #[inline(always)]
+    fn begin<F: Frame>(
+        &mut self,
+        plain: &Plain<A>,
+        probe: Probe,
+        (server, mark): (&Server, u32),
+        frame: &mut F,
+        verdict: &mut Verdict,
+    ) -> Option<()> {
+        let dport = if server.dport == 0 { plain.dport } else { server.dport };
+        if !self.may_go(plain, server) {
+            let choice = Choice { server, control: None, dport };
+            *verdict = self.pass().begin(&choice, mark, &plain.packet(frame.nic_port()), frame);
+            return Some(());
+        }
+        let conn = Conn { fwmark: mark, ..self.connection(plain, server, dport) };
+        let Some(index) = self.table.insert_at(probe, conn, self.now) else {
+            *verdict = Verdict::Drop(Counter::ConnTableFull);
+            return Some(());
+        };
+        binding::bind(&self.core.boards, server, self.table.get(index));
+        self.core.schedulers.load_changed(server.id);
+        self.pass().count_connection(server);
+        self.request(plain, index, server, frame, verdict)
+    }
+
+    /// Does [`Lane::request`] take the packet to this server?
+    #[inline(always)]
+    fn may_go(&self, plain: &Plain<A>, server: &Server) -> bool {
+        let Hop::Via(next) = &server.hop else { return false };
+        let limit = match server.method {
+            ForwardingMethod::DirectRouting | ForwardingMethod::Nat => next.mtu,
+            ForwardingMethod::Tunnel => tunnel_limit(self.core, server, next.mtu, self.now),
+            ForwardingMethod::Local | ForwardingMethod::Bypass => return false,
+        };
+        plain.ip_len <= limit
+    }
+
+    /// As it is after its first packet.
+    #[inline(always)]
+    fn connection(&self, plain: &Plain<A>, server: &Server, dport: u16) -> Conn<A> {
+        let (core, method) = (&self.core, server.method);
+        let daddr = A::from_ip(server.daddr).unwrap_or_default();
+        let mut conn = Conn::new(plain.tuple(), method, server.id, daddr, dport);
+        conn.state = state::next(conn.state, conn.request_way(), plain.signal(), core.defence.secure_tcp);
+        if state::is_active(plain.protocol, conn.state) {
+            conn.flags &= !flag::INACTIVE;
+        }
+        conn.timeout_ms = core.timeouts.of(plain.protocol, conn.state);
+        if method == ForwardingMethod::Nat {
+            nat::prepare(&mut conn);
+        }
+        conn
+    }
+}
+
+/// Is this the service of just this address and port?
+#[inline(always)]
+fn is_of<A: Read>(service: &Service, plain: &Plain<A>) -> bool {
+    match service.key {
+        ServiceKey::Address { protocol, vaddr, vport } => {
+            vport == plain.dport && protocol == plain.protocol && A::from_ip(vaddr) == Some(plain.dst)
+        }
+        ServiceKey::Fwmark { .. } => false,
+    }
+}
+
+/// Does a helper care for it: a connection of FTP, or one from its data port?
+#[inline(always)]
+fn is_helped<A: Read>(plain: &Plain<A>, ftp_port: u32) -> bool {
+    let is_control = plain.protocol == protocol::TCP && u32::from(plain.dport) == ftp_port;
+    is_control || plain.sport == FTP_DATA
+}
