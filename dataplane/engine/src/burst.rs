@@ -268,11 +268,14 @@ impl Engine {
                     continue;
                 }
             }
-            *verdict = self.decide_anew(place, trip, frame);
+            *verdict = match slot.road {
+                Road::PlainV6 => self.decide_v6(place, trip, frame),
+                _ => self.decide_anew(place, trip, frame),
+            };
         }
     }
 
-    /// What is not plain IPv4, and what belongs to no established connection. Perhaps it opens one.
+    /// What is not plain, and what belongs to no established connection of IPv4. Perhaps it opens one.
     #[inline(never)]
     fn decide_anew<F: Frame>(&mut self, place: usize, trip: &Trip, frame: &mut F) -> Verdict {
         let Engine { v4, core, stages, .. } = self;
@@ -280,6 +283,20 @@ impl Engine {
         let mut verdict = Verdict::Drop(Counter::Malformed);
         let mut lane = Lane { table: v4, core, tables: trip.tables, now: trip.now };
         if *road == Road::PlainV4 && lane.open(plain, *probe, frame, &mut verdict).is_some() {
+            return verdict;
+        }
+        self.decide_otherwise(place, trip, frame)
+    }
+
+    /// Plain IPv6.
+    #[inline(never)]
+    fn decide_v6<F: Frame>(&mut self, place: usize, trip: &Trip, frame: &mut F) -> Verdict {
+        let Engine { v6, core, stages, .. } = self;
+        let (plain, Slot { probe, guess, .. }) = (&stages.plain_v6[place], stages.slots[place]);
+        let mut verdict = Verdict::Drop(Counter::Malformed);
+        let mut lane = Lane { table: v6, core, tables: trip.tables, now: trip.now };
+        let forwarded = lane.forward(plain, guess, frame, &mut verdict);
+        if forwarded.or_else(|| lane.open(plain, probe, frame, &mut verdict)).is_some() {
             return verdict;
         }
         self.decide_otherwise(place, trip, frame)
@@ -293,14 +310,6 @@ impl Engine {
         let Slot { road, probe, guess, .. } = stages.slots[place];
         if let Road::HandOver(worker) = road {
             return Verdict::HandOver(worker);
-        }
-        if road == Road::PlainV6 {
-            let mut verdict = Verdict::Drop(Counter::Malformed);
-            let (plain, mut lane) = (&stages.plain_v6[place], Lane { table: v6, core, tables, now });
-            let forwarded = lane.forward(plain, guess, frame, &mut verdict);
-            if forwarded.or_else(|| lane.open(plain, probe, frame, &mut verdict)).is_some() {
-                return verdict;
-            }
         }
         let packet = &stages.packet(place, frame.nic_port());
         match (packet.kind, packet.family) {
