@@ -269,6 +269,10 @@ impl<'a, A: Address> Pass<'a, A> {
     fn one_packet<F: Frame>(&mut self, choice: &Choice<'_>, packet: &Packet, frame: &mut F) -> Verdict {
         let conn = self.make_conn(choice, packet);
         self.count_connection(choice.server);
+        // For a moment the server has one more: that may be the one by which it is overloaded.
+        binding::bind(&self.core.boards, choice.server, &conn);
+        binding::unbind(&self.core.boards, self.tables, &conn);
+        self.core.schedulers.load_changed(choice.server.id);
         binding::count_request(&self.core.boards, choice.server.id, packet.ip_len);
         if let Some(handle) = choice.control
             && self.core.announces

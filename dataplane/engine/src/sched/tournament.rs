@@ -58,9 +58,13 @@ impl Match {
     /// Who stands best; of equals the first. That cannot be predicted, so nothing branches on it.
     #[inline]
     fn winner(&self) -> (u64, u32) {
-        let of = |player: usize| (self.keys[player], self.places[player]);
-        let better = |one: (u64, u32), later: (u64, u32)| select_unpredictable(later.0 < one.0, later, one);
-        better(better(of(0), of(1)), better(of(2), of(3)))
+        let [one, two, three, four] = self.keys;
+        let (left, right) = (two < one, four < three);
+        let (best_left, best_right) =
+            (select_unpredictable(left, two, one), select_unpredictable(right, four, three));
+        let is_right = best_right < best_left;
+        let player = select_unpredictable(is_right, 2 + usize::from(right), usize::from(left));
+        (select_unpredictable(is_right, best_right, best_left), self.places[player % PLAYERS])
     }
 }
 
