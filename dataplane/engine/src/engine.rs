@@ -223,9 +223,10 @@ impl Engine {
     fn expire_templates(&mut self, tables: &Tables, now: Tick) {
         /// All 64 shards in about a second.
         const PAUSE_MS: u64 = 16;
-        if now.0 < self.template_tick.0 + PAUSE_MS {
+        if self.orphans.shards == 0 && now.0 < self.template_tick.0 + PAUSE_MS {
             return;
         }
+        self.orphans.shards = self.orphans.shards.saturating_sub(usize::from(self.core.workers));
         self.template_tick = now;
         if self.template_shard < usize::from(self.core.workers) {
             // About once a second.

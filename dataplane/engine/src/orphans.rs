@@ -6,6 +6,7 @@
 use crate::conn::{Address, Index, flag};
 use crate::engine::{Core, Engine, Origin};
 use crate::flow::Pass;
+use crate::persist::Templates;
 use crate::tables::Tables;
 use crate::tick::Tick;
 
@@ -21,6 +22,8 @@ pub(crate) struct Orphans {
     /// Next entries to be looked at, IPv4 and IPv6; `None` = swept.
     v4: Option<Index>,
     v6: Option<Index>,
+    /// Shards of templates that are not waited for: they are looked through one after the other.
+    pub(crate) shards: usize,
 }
 
 impl Engine {
@@ -30,7 +33,8 @@ impl Engine {
         if orphans.deletions != tables.deletions() {
             // Deletions while the setting is off leave their connections alone for good.
             let from = tables.settings().expire_nodest_conn.then_some(0);
-            *orphans = Orphans { deletions: tables.deletions(), v4: from, v6: from };
+            let shards = if from.is_some() { Templates::shards() } else { 0 };
+            *orphans = Orphans { deletions: tables.deletions(), v4: from, v6: from, shards };
         }
         if let Some(from) = orphans.v4 {
             orphans.v4 = pass(&mut self.v4, &mut self.core, tables, now).remove_orphans(from);
