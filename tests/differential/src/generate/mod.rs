@@ -68,9 +68,9 @@ fn interleave(
     mut lives: Vec<Life>,
     events: &mut Vec<Event>,
 ) {
-    let edits = pick(rng, &[0, 3, 10]);
+    let edits = pick(rng, &[0, 3, 10, 25]);
     let waits = pick(rng, &[1, 4, 8]);
-    let passing = pick(rng, &[0, 3, 10]);
+    let passing = pick(rng, &[0, 5, 20]);
     while !lives.is_empty() {
         let nth = rng.usize(0..lives.len());
         // Some packets of one flow follow each other, so that it gets somewhere.

@@ -102,7 +102,7 @@ impl Configuration {
     pub(super) fn edit(&mut self, rng: &mut Rng) -> String {
         let nth = rng.usize(0..self.services.len());
         let service = &mut self.services[nth];
-        match rng.u32(0..28) {
+        match rng.u32(0..32) {
             0..8 if !service.servers.is_empty() => {
                 let server = pick(rng, &service.servers);
                 format!("ipvsadm -e {} {}", service.name(), server.with_options(rng))
@@ -126,9 +126,9 @@ impl Configuration {
             19 if chance(rng, 20) => "ipvsadm -C".to_owned(),
             19 => "ipvsadm -Z".to_owned(),
             20 => service.change_method(rng).unwrap_or_else(|| setting(rng)),
-            21..24 if !service.servers.is_empty() => service.server_anew(rng),
-            24 => service.anew(rng),
-            25 | 26 if !service.servers.is_empty() => {
+            21..26 if !service.servers.is_empty() => service.server_anew(rng),
+            26 | 27 => service.anew(rng),
+            28..31 if !service.servers.is_empty() => {
                 let server = pick(rng, &service.servers);
                 let edited = service.with_options(rng);
                 format!("ipvsadm -E {edited}; ipvsadm -e {} {}", service.name(), server.with_options(rng))
