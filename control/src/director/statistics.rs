@@ -54,6 +54,9 @@ const SCALES: [Scale; KINDS] = {
 pub struct Statistics {
     /// Counted up to the latest tick.
     seen: Counters,
+    /// How much of that was counted after the last tick before its server was deleted. The kernel stops looking at such a
+    /// server, so it becomes visible with the first tick after it came back.
+    hidden: Counters,
     /// Counted up to the latest `-Z`.
     zero: Counters,
     /// Running averages, scaled.
@@ -68,36 +71,41 @@ impl Statistics {
 
     /// Would a tick with these counters change nothing?
     pub(super) fn is_still(&self, now: Counters) -> bool {
-        self.seen == now && self.average == [0; KINDS]
+        self.visible() == now && self.average == [0; KINDS]
     }
 
     /// Makes what was counted visible and moves the rates: an average over about 8 s.
     pub(super) fn tick(&mut self, now: Counters) {
-        let counted = now.since(self.seen);
+        let counted = now.since(self.visible());
         for (kind, scale) in SCALES.iter().enumerate() {
             let sample = counted.0[kind].wrapping_shl(scale.sample);
             // The difference is signed, and its shift rounds towards minus infinity.
             let step = (sample.wrapping_sub(self.average[kind]) as i64) >> 2;
             self.average[kind] = self.average[kind].wrapping_add_signed(step);
         }
+        (self.seen, self.hidden) = (now, Counters::default());
+    }
+
+    /// Takes notice of what a deleted server has counted, which is not visible yet.
+    pub(super) fn see(&mut self, now: Counters) {
+        self.hidden = self.hidden.plus(now.since(self.seen));
         self.seen = now;
     }
 
-    /// Makes what was counted visible and leaves the rates alone: for deleted servers.
-    pub(super) fn see(&mut self, now: Counters) {
-        self.seen = now;
+    fn visible(&self) -> Counters {
+        self.seen.since(self.hidden)
     }
 
     /// `-Z`: what is visible now becomes zero.
     pub(super) fn zero(&mut self) {
-        self.zero = self.seen;
+        self.zero = self.visible();
         self.average = [0; KINDS];
     }
 
     /// The counters of `--stats`.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        self.seen.since(self.zero)
+        self.visible().since(self.zero)
     }
 
     /// The rates of `--rate`, per second.
@@ -159,5 +167,18 @@ mod tests {
         statistics.tick(conns(7));
         assert_eq!(statistics.counters(), conns(2));
         assert!(!statistics.is_still(conns(7)), "the average has yet to decay");
+    }
+
+    #[test]
+    fn what_a_deleted_server_counted_last_appears_when_it_is_back() {
+        let mut statistics = Statistics::default();
+        statistics.tick(conns(5));
+        statistics.see(conns(7));
+        assert_eq!((statistics.seen(), statistics.counters()), (conns(7), conns(5)));
+        statistics.zero();
+        assert_eq!(statistics.counters(), conns(0));
+        assert!(!statistics.is_still(conns(7)));
+        statistics.tick(conns(8));
+        assert_eq!(statistics.counters(), conns(3));
     }
 }

@@ -320,7 +320,7 @@ impl Engine {
                 Pass { table: v6, core, tables, now, origin }.packet(probe, guess, packet, frame)
             }
             _ if origin.is_kernel() => Verdict::Transmit(frame.nic_port()),
-            (Kind::Fragment, _) => match core.fragment(tables, origin, packet) {
+            (Kind::Fragment, _) => match core.fragment(tables, origin, packet, frame.bytes()) {
                 Some(verdict) => verdict,
                 None => fragments.take(packet, frame.bytes(), now, &core.counters),
             },

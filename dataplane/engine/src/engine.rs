@@ -8,7 +8,7 @@ use crate::conn::{ConnTable, FlowKey};
 use crate::counters::{Counter, WorkerCounters};
 use crate::defence::Defence;
 use crate::flow::Pass;
-use crate::fragments::{Long, Store, Whole};
+use crate::fragments::{Long, Store, Whole, is_atomic};
 use crate::ftp::{Controls, Expectations};
 use crate::icmp::Budget;
 use crate::orphans::Orphans;
@@ -353,7 +353,16 @@ impl Core {
 
     /// The verdict on a fragment; `None` if it is to be gathered here. Fragments have no ports: the addresses alone tell
     /// which may be load-balanced, and where those meet. What is not load-balanced after all goes to the kernel later.
-    pub(crate) fn fragment(&self, tables: &Tables, origin: Origin, packet: &Packet) -> Option<Verdict> {
+    ///
+    /// One that is the whole packet may be an ICMP error about a connection, whatever its addresses: as in the kernel,
+    /// its fragment header ends here.
+    pub(crate) fn fragment(
+        &self,
+        tables: &Tables,
+        origin: Origin,
+        packet: &Packet,
+        bytes: &[u8],
+    ) -> Option<Verdict> {
         let (src, dst) = (packet.src_ip(), packet.dst_ip());
         let known = tables.has_virtual_address(&dst)
             || tables.is_local(&dst)
@@ -361,7 +370,10 @@ impl Core {
             || tables.has_virtual_address(&src)
             || !tables.marks().is_empty();
         // IPVS gathers fragments of IPv4 itself; those of IPv6 netfilter goes on to gather once IPVS has asked for it.
-        let may_be_ours = known && (packet.family == Family::V6 || tables.balances(Family::V4));
+        let may_be_ours = match packet.family {
+            Family::V4 => known && tables.balances(Family::V4),
+            Family::V6 => known || tables.gathers_ipv6() && is_atomic(packet, bytes),
+        };
         if !may_be_ours {
             return Some(Verdict::Punt(packet.nic_port));
         }

@@ -180,8 +180,9 @@ pub(crate) fn be32(bytes: &[u8], at: usize) -> u32 {
 pub fn classify<F: Frame>(tables: &Tables, origin: Origin, frame: &mut F, packet: &mut Packet) {
     packet.ip_len = 0;
     packet.kind = link_layer(tables, origin, frame, packet);
-    if let Kind::Error { .. } = packet.kind {
+    if let Kind::Error { quoted_l4, .. } = packet.kind {
         match packet.family {
+            _ if !quotes_ports(quoted_l4, packet) => packet.kind = without_ports(tables, packet),
             Family::V4 => icmp::look_inside(tables, frame.bytes(), packet),
             Family::V6 => icmp::look_inside_v6(tables, frame.bytes(), packet),
         }
@@ -398,12 +399,32 @@ fn quoted_flow(
     if !is_flow && !is_tunnel {
         return Kind::Punt;
     }
-    let (Some(sport), Some(dport)) = (be16(bytes, offsets.1), be16(bytes, offsets.1 + 2)) else {
-        return Kind::Punt;
+    // Errors that end before the ports are sorted out when the settings are at hand.
+    let (sport, dport) = match (be16(bytes, offsets.1), be16(bytes, offsets.1 + 2)) {
+        (Some(sport), Some(dport)) => (sport, dport),
+        _ if is_flow => (0, 0),
+        _ => return Kind::Punt,
     };
     packet.protocol = quoted;
     packet.signal = Signal::Nothing;
     (packet.src, packet.dst) = (ends.1, ends.0);
     (packet.sport, packet.dport) = (dport, sport);
     Kind::Error { tunnelled: false, quoted_l3: offsets.0 as u16, quoted_l4: offsets.1 as u16 }
+}
+
+/// Does an ICMP error go on until behind the ports of the packet that it quotes?
+fn quotes_ports(quoted_l4: u16, packet: &Packet) -> bool {
+    const PORTS_LEN: usize = 4;
+    usize::from(quoted_l4) + PORTS_LEN <= usize::from(packet.l3) + usize::from(packet.ip_len)
+}
+
+/// An ICMP error that quotes less than the ports is about no flow that is known. As the kernel, which with
+/// `schedule_icmp` cannot tell for which service it is, and drops it.
+#[cold]
+fn without_ports(tables: &Tables, packet: &Packet) -> Kind {
+    if tables.settings().schedule_icmp && tables.balances(packet.family) {
+        Kind::Drop(Counter::Malformed)
+    } else {
+        Kind::Punt
+    }
 }

@@ -8,6 +8,7 @@
 pub mod generate;
 pub mod oracle;
 pub mod packet;
+pub mod passing;
 pub mod play;
 pub mod scenario;
 pub mod shrink;

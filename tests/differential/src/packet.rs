@@ -8,8 +8,8 @@ use shunt_wire::{MacAddr, ip_protocol};
 use std::net::IpAddr;
 
 /// The router in front of the clients, and its wire.
-const CLIENT_ROUTER: MacAddr = MacAddr([2, 0, 0, 0, 1, 0xfe]);
-const CLIENT_SIDE: &str = "eth0";
+pub(crate) const CLIENT_ROUTER: MacAddr = MacAddr([2, 0, 0, 0, 1, 0xfe]);
+pub(crate) const CLIENT_SIDE: &str = "eth0";
 
 /// What is known of a flow while it is played: the last frames that its ends got.
 #[derive(Clone, Debug, Default)]
@@ -27,12 +27,12 @@ pub fn frames(flow: &Flow, seen: &Seen, event: &Event) -> (String, Vec<Vec<u8>>)
         Event::Packet { from: Side::Client, shape, .. } => client_packet(flow, shape),
         Event::Packet { from: Side::Server, shape, .. } => server_packet(flow, seen, shape),
         Event::Error { from, router, kind, quoted, .. } => error(flow, seen, *from, *router, *kind, *quoted),
-        Event::Command(_) | Event::Wait(_) | Event::List => None,
+        Event::Passing(_) | Event::Command(_) | Event::Wait(_) | Event::List => None,
     };
     made.unwrap_or_default()
 }
 
-fn own_mac(nic_port: &str) -> MacAddr {
+pub(crate) fn own_mac(nic_port: &str) -> MacAddr {
     MacAddr([2, 0, 0, 0, if nic_port == CLIENT_SIDE { 1 } else { 2 }, 1])
 }
 
@@ -107,6 +107,9 @@ fn finished(craft: Craft, shape: &Shape) -> Vec<Vec<u8>> {
         // PadN for IPv6, no operation for IPv4: nobody acts on either.
         craft = craft.options(&NO_OPERATION).extension(ip_protocol::DESTINATION_OPTIONS, &[1, 4, 0, 0, 0, 0]);
     }
+    if shape.atomic {
+        craft = craft.fragment(0, false, shape.id.into());
+    }
     let mut frames = match shape.cut {
         None => vec![craft.frame()],
         Some(cut) => {
@@ -125,7 +128,7 @@ fn finished(craft: Craft, shape: &Shape) -> Vec<Vec<u8>> {
 }
 
 /// Wires carry 60 bytes at least.
-fn pad(frame: &mut Vec<u8>) {
+pub(crate) fn pad(frame: &mut Vec<u8>) {
     const FRAME_LEN_MIN: usize = 60;
     frame.resize(frame.len().max(FRAME_LEN_MIN), 0);
 }
@@ -153,18 +156,24 @@ fn error(
         (true, IpAddr::V4(_)) => [10, 0, net, 254].into(),
         (true, IpAddr::V6(_)) => [0xfd00, net.into(), 0, 0, 0, 0, 0, 0xfe].into(),
     };
-    let (v4, v6, word4, word6) = match kind {
-        ErrorKind::Port => ((3, 3), (1, 4), 0, 0),
-        ErrorKind::Host => ((3, 1), (1, 3), 0, 0),
-        ErrorKind::Time => ((11, 0), (3, 0), 0, 0),
-        ErrorKind::TooBig(mtu) => ((3, 4), (2, 0), u32::from(mtu), u32::from(mtu)),
-        ErrorKind::Parameter => ((12, 0), (4, 0), 0x0800_0000, 7),
-    };
-    let ((kind, code), word) = if src.is_ipv4() { (v4, word4) } else { (v6, word6) };
+    let (kind, code, word) = coded(kind, src.is_ipv4());
     let quote = &packet[..quoted.clamp(ip.header_len + 8, ip.len.max(ip.header_len + 8)).min(ip.len)];
     let mac = MacAddr(frame[..6].try_into().ok()?);
     let craft = Craft::between(reporter, src)?.macs(mac, own_mac(nic_port));
     let mut frame = craft.icmp(kind, code, word).payload(quote).frame();
     pad(&mut frame);
     Some((nic_port.clone(), vec![frame]))
+}
+
+/// Type, code and second word of an ICMP error.
+pub(crate) fn coded(kind: ErrorKind, is_v4: bool) -> (u8, u8, u32) {
+    let (v4, v6) = match kind {
+        ErrorKind::Port => ((3, 3, 0), (1, 4, 0)),
+        ErrorKind::Host => ((3, 1, 0), (1, 3, 0)),
+        ErrorKind::Time => ((11, 0, 0), (3, 0, 0)),
+        ErrorKind::TooBig(mtu) => ((3, 4, mtu.into()), (2, 0, mtu.into())),
+        ErrorKind::Parameter => ((12, 0, 0x0800_0000), (4, 0, 7)),
+        ErrorKind::Odd => ((4, 0, 0), (100, 0, 0)),
+    };
+    if is_v4 { v4 } else { v6 }
 }

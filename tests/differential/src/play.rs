@@ -2,6 +2,7 @@
 
 use crate::oracle::{Frame, Oracle};
 use crate::packet::{self, Seen};
+use crate::passing;
 use crate::scenario::{Event, Flow, Order, Protocol, Scenario, Shape, Side};
 use crate::slack::Slack;
 use anyhow::Result;
@@ -75,6 +76,10 @@ impl Play<'_> {
                 Ok(())
             }
             Event::Error { flow, .. } => self.packet(&flows[*flow], *flow, event),
+            Event::Passing(passing) => {
+                let arrival = passing::frame(passing);
+                arrival.map_or(Ok(()), |(nic_port, frame)| self.transmit(&nic_port, frame, |_| {}))
+            }
         }
     }
 
@@ -124,18 +129,24 @@ impl Play<'_> {
     }
 
     fn packet(&mut self, flow: &Flow, number: usize, event: &Event) -> Result<()> {
-        let (nic_port, frames) = packet::frames(flow, &self.seen[number], event);
+        let mut seen = self.seen[number].clone();
+        let (nic_port, frames) = packet::frames(flow, &seen, event);
         for frame in frames {
-            let t = self.oracle.now()?;
-            self.oracle.transmit(&nic_port, &frame)?;
-            self.oracle.settle()?;
-            let out = sent(self.oracle.drain()?);
-            for sent in &out {
-                notice(flow, &mut self.seen[number], sent);
-            }
-            let note = describe(&frame);
-            self.step(Step::Rx { t, nic_port: nic_port.clone(), frame: Bytes(frame), note, out });
+            self.transmit(&nic_port, frame, |sent| notice(flow, &mut seen, sent))?;
         }
+        self.seen[number] = seen;
+        Ok(())
+    }
+
+    /// A frame arrives. `each` gets what comes out.
+    fn transmit(&mut self, nic_port: &str, frame: Vec<u8>, each: impl FnMut(&Sent)) -> Result<()> {
+        let t = self.oracle.now()?;
+        self.oracle.transmit(nic_port, &frame)?;
+        self.oracle.settle()?;
+        let out = sent(self.oracle.drain()?);
+        out.iter().for_each(each);
+        let note = describe(&frame);
+        self.step(Step::Rx { t, nic_port: nic_port.to_owned(), frame: Bytes(frame), note, out });
         Ok(())
     }
 

@@ -78,6 +78,8 @@ pub enum Event {
         /// Bytes of the packet that it quotes.
         quoted: usize,
     },
+    /// ICMP that belongs to none of the flows, whatever it says of them.
+    Passing(Passing),
     /// Time passes: seconds.
     Wait(f64),
     /// Services, statistics and connections are listed.
@@ -97,6 +99,87 @@ pub enum ErrorKind {
     TooBig(u16),
     /// Parameter problem.
     Parameter,
+    /// What nobody sends any more: source quench, a type for experiments.
+    Odd,
+}
+
+/// ICMP that no end of a flow sends: it passes by the director, or is for its own stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passing {
+    /// The wire that it comes from.
+    pub from: Side,
+    /// Source.
+    pub src: IpAddr,
+    /// Destination.
+    pub dst: IpAddr,
+    /// TTL or hop limit.
+    pub ttl: u8,
+    /// IPv6: with a fragment header, though in one piece.
+    pub atomic: bool,
+    /// What it says.
+    pub message: Message,
+}
+
+/// What a [`Passing`] says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Echo request, or its answer.
+    Echo {
+        /// Is it an answer?
+        answer: bool,
+        /// Bytes of payload.
+        payload: usize,
+    },
+    /// An error.
+    Error {
+        /// Type and code in IPv4 and in IPv6.
+        kind: ErrorKind,
+        /// The packet that it is about.
+        quote: Quote,
+        /// Bytes of that packet behind its headers of IP.
+        quoted: usize,
+    },
+}
+
+/// A packet that nobody sent, or another than this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quote {
+    /// Source.
+    pub src: IpAddr,
+    /// Its port.
+    pub sport: u16,
+    /// Destination.
+    pub dst: IpAddr,
+    /// Its port.
+    pub dport: u16,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// IPv6: with a fragment header, though in one piece.
+    pub atomic: bool,
+    /// Inside a packet of such a tunnel.
+    pub tunnel: Option<Tunnel>,
+}
+
+/// The outer packet of a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tunnel {
+    /// Source: the director.
+    pub src: IpAddr,
+    /// Destination: a server.
+    pub dst: IpAddr,
+    /// How it is wrapped.
+    pub kind: TunnelKind,
+}
+
+/// How packets are wrapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TunnelKind {
+    /// IP in IP.
+    Ipip,
+    /// GUE.
+    Gue,
+    /// GRE, with a checksum or not.
+    Gre(bool),
 }
 
 /// How a packet looks.
@@ -120,6 +203,8 @@ pub struct Shape {
     pub sum: Sum,
     /// IPv4: with an option; IPv6: with an extension header.
     pub options: bool,
+    /// IPv6: with a fragment header, though in one piece (RFC 6946).
+    pub atomic: bool,
     /// Sent in fragments.
     pub cut: Option<Cut>,
 }

@@ -25,5 +25,6 @@ mod store;
 mod whole;
 
 pub(crate) use long::Long;
+pub(crate) use piece::is_atomic;
 pub(crate) use store::Store;
 pub(crate) use whole::Whole;

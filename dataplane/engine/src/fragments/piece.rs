@@ -84,6 +84,11 @@ impl Piece {
     }
 }
 
+/// Is a fragment all of its packet (RFC 6946)?
+pub(crate) fn is_atomic(packet: &Packet, bytes: &[u8]) -> bool {
+    Piece::read(packet, bytes).is_some_and(|piece| piece.offset == 0 && !piece.more)
+}
+
 /// Where the next header field that names the fragment header lies, and where that header begins, both from the start of
 /// an IPv6 header.
 pub(super) fn fragment_header_at(header: &[u8]) -> Option<(usize, usize)> {

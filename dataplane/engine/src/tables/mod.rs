@@ -63,6 +63,7 @@ pub struct Tables {
     fwmark_services: u32,
     ipv4_services: u32,
     ipv6_services: u32,
+    had_ipv6_services: bool,
     /// Servers that became unavailable, ever.
     deletions: u64,
     /// Addresses of address services, with the number of services on each.
@@ -187,6 +188,13 @@ impl Tables {
         }
     }
 
+    /// Was there ever an IPv6 service? The first one makes netfilter gather all fragments of IPv6, for good (spec
+    /// `connections.md` §12).
+    #[must_use]
+    pub fn gathers_ipv6(&self) -> bool {
+        self.had_ipv6_services
+    }
+
     /// Adds a service or replaces the one with the same id.
     pub fn put_service(&mut self, service: Service) {
         self.remove_service(service.id);
@@ -213,6 +221,7 @@ impl Tables {
             Family::V4 => step(&mut self.ipv4_services),
             Family::V6 => step(&mut self.ipv6_services),
         }
+        self.had_ipv6_services |= self.ipv6_services > 0;
         match key {
             ServiceKey::Fwmark { .. } => {
                 step(&mut self.fwmark_services);

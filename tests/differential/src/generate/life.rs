@@ -113,6 +113,9 @@ pub(super) struct Life {
     ahead: VecDeque<(bool, u8)>,
     is_v4: bool,
     is_sip: bool,
+    /// What was said last, and how often in a hundred times it is sent again as it was.
+    last: Option<Event>,
+    again: u32,
 }
 
 impl Life {
@@ -122,11 +125,22 @@ impl Life {
             Protocol::Sctp => pick(rng, SCTP).iter().copied().collect(),
             Protocol::Udp => (0..rng.usize(1..6)).map(|nth| (nth == 0 || chance(rng, 60), 0)).collect(),
         };
-        Life { number, protocol: flow.protocol, ahead, is_v4: flow.caddr.is_ipv4(), is_sip }
+        let again = pick(rng, &[0, 0, 3, 25]);
+        let is_v4 = flow.caddr.is_ipv4();
+        Life { number, protocol: flow.protocol, ahead, is_v4, is_sip, last: None, again }
     }
 
     /// The next thing that happens in this flow; `None` at its end.
     pub(super) fn next(&mut self, rng: &mut Rng) -> Option<Event> {
+        let again = self.last.clone().filter(|_| chance(rng, self.again));
+        if again.is_some() {
+            return again;
+        }
+        self.last = self.anew(rng);
+        self.last.clone()
+    }
+
+    fn anew(&mut self, rng: &mut Rng) -> Option<Event> {
         if chance(rng, 5) {
             return Some(self.error(rng));
         }
@@ -144,7 +158,7 @@ impl Life {
         }
         let (from_client, kind) = self.ahead.pop_front()?;
         if chance(rng, 3) {
-            // It is said twice.
+            // It is said once more, but in another shape.
             self.ahead.push_front((from_client, kind));
         }
         Some(self.packet(rng, from_client, kind))
@@ -171,12 +185,19 @@ impl Life {
         }
         shape.id = rng.u16(1..);
         shape.dont_fragment = chance(rng, 50);
-        match rng.u32(0..8) {
+        match rng.u32(0..10) {
             0 => shape.ttl = pick(rng, &[0, 1, 2, 255]),
             1 | 2 => shape.tos = rng.u8(..),
             3 => shape.sum = Sum::Wrong,
             4 => shape.sum = Sum::Zero,
             5 => shape.options = true,
+            6 | 7 if !self.is_v4 => {
+                // Not with options too: once its netfilter took such a header away, the kernel's own stack looks for
+                // options in the wrong place, and drops what shunt leaves to it.
+                shape.atomic = true;
+                // The wire has no room for the longest with one more header.
+                shape.payload = shape.payload.min(1_424);
+            }
             _ => {
                 shape.dont_fragment = false;
                 // IPv6 fragments that are together small enough for one packet become one in a tunnel; the data of the
@@ -198,6 +219,7 @@ impl Life {
             ErrorKind::Time,
             ErrorKind::TooBig(1_300),
             ErrorKind::Parameter,
+            ErrorKind::Odd,
         ];
         Event::Error {
             flow: self.number,

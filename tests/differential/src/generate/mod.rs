@@ -1,6 +1,7 @@
 //! Makes a scenario from a seed: the same one each time.
 
 mod life;
+mod passing;
 mod services;
 
 use crate::scenario::{Event, Flow, Protocol, Scenario, Shape, Side, Sum};
@@ -22,6 +23,7 @@ pub fn plain(kind: u8) -> Shape {
         id: 0x1234,
         sum: Sum::Right,
         options: false,
+        atomic: false,
         cut: None,
     }
 }
@@ -42,15 +44,18 @@ pub fn generate(seed: u64) -> Scenario {
     let (mut configuration, setup) = Configuration::generate(&mut rng, seed);
     let mut scenario = Scenario { setup, leaves_traces: configuration.has_port_0(), ..Scenario::default() };
     scenario.events.extend(configuration.first_commands(&mut rng).into_iter().map(Event::Command));
+    // Now and then there is only one client, which talks to all services at once.
+    let again = pick(&mut rng, &[40, 40, 40, 100]);
     let lives: Vec<Life> = (0..rng.usize(2..14))
         .map(|_| {
             let service = pick(&mut rng, &configuration.services);
-            let flow = flow(&mut rng, &service, &scenario.flows);
+            let flow = flow(&mut rng, &service, &scenario.flows, again);
             scenario.flows.push(flow);
             Life::generate(&mut rng, scenario.flows.len() - 1, flow, service.is_sip())
         })
         .collect();
-    interleave(&mut rng, &mut configuration, lives, &mut scenario.events);
+    let Scenario { flows, events, .. } = &mut scenario;
+    interleave(&mut rng, &mut configuration, flows, lives, events);
     scenario.events.push(Event::List);
     scenario
 }
@@ -59,11 +64,13 @@ pub fn generate(seed: u64) -> Scenario {
 fn interleave(
     rng: &mut Rng,
     configuration: &mut Configuration,
+    flows: &[Flow],
     mut lives: Vec<Life>,
     events: &mut Vec<Event>,
 ) {
-    let edits = pick(rng, &[0, 3, 10]);
+    let edits = pick(rng, &[0, 3, 10, 25]);
     let waits = pick(rng, &[1, 4, 8]);
+    let passing = pick(rng, &[0, 5, 20]);
     while !lives.is_empty() {
         let nth = rng.usize(0..lives.len());
         // Some packets of one flow follow each other, so that it gets somewhere.
@@ -78,6 +85,9 @@ fn interleave(
         }
         if chance(rng, edits) {
             events.push(Event::Command(configuration.edit(rng)));
+        }
+        if chance(rng, passing) {
+            events.push(Event::Passing(passing::generate(rng, configuration, flows)));
         }
         if chance(rng, waits) {
             events.push(Event::Wait(seconds(rng)));
@@ -119,10 +129,10 @@ fn client(rng: &mut Rng, is_v4: bool) -> IpAddr {
     }
 }
 
-/// A client of a service, or, now and then, of none.
-fn flow(rng: &mut Rng, service: &Service, others: &[Flow]) -> Flow {
+/// A client of a service, or, now and then, of none; so often in a hundred times it is the last one.
+fn flow(rng: &mut Rng, service: &Service, others: &[Flow], again: u32) -> Flow {
     // The same client again, to another port: persistence.
-    let again = chance(rng, 40).then(|| others.last().copied()).flatten();
+    let again = chance(rng, again).then(|| others.last().copied()).flatten();
     let mut flow = service.flow(rng);
     flow.caddr = match again {
         Some(other) if other.caddr.is_ipv4() == flow.vaddr.is_ipv4() => other.caddr,
@@ -153,6 +163,7 @@ fn side(from_client: bool) -> Side {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::Message;
 
     #[test]
     fn the_same_seed_makes_the_same_scenario() {
@@ -165,24 +176,70 @@ mod tests {
     #[test]
     fn all_kinds_of_things_happen() {
         let (mut errors, mut cuts, mut commands, mut replies, mut v6, mut sctp) = (0, 0, 0, 0, 0, 0);
+        let (mut atomic, mut atomic_replies, mut passing, mut again) = (0, 0, 0, 0);
         for scenario in (0..300).map(generate) {
+            again += scenario.events.windows(2).filter(|pair| pair[0] == pair[1]).count();
             for event in &scenario.events {
                 match event {
                     Event::Error { .. } => errors += 1,
                     Event::Command(_) => commands += 1,
                     Event::Packet { from, shape, flow } => {
                         cuts += usize::from(shape.cut.is_some());
+                        atomic += usize::from(shape.atomic && *from == Side::Client);
+                        atomic_replies += usize::from(shape.atomic && *from == Side::Server);
                         replies += usize::from(*from == Side::Server);
                         v6 += usize::from(scenario.flows[*flow].caddr.is_ipv6());
                         sctp += usize::from(scenario.flows[*flow].protocol == Protocol::Sctp);
                     }
+                    Event::Passing(_) => passing += 1,
                     Event::Wait(_) | Event::List => {}
                 }
             }
         }
-        for count in [errors, cuts, commands, replies, v6, sctp] {
-            assert!(count > 50, "errors {errors}, cuts {cuts}, commands {commands}, {replies}, {v6}, {sctp}");
+        for count in [errors, cuts, commands, replies, v6, sctp, passing, again] {
+            assert!(
+                count > 50,
+                "errors {errors}, cuts {cuts}, commands {commands}, {replies}, {v6}, {sctp}, {passing}, {again}"
+            );
         }
+        for count in [atomic, atomic_replies] {
+            assert!(count > 10, "with fragment headers: {atomic}, {atomic_replies}");
+        }
+    }
+
+    #[test]
+    fn all_kinds_of_icmp_pass_by() {
+        let (mut echoes, mut tunnels, mut atomic, mut known, mut unknown) = (0, 0, 0, 0, 0);
+        for scenario in (0..300).map(generate) {
+            for event in &scenario.events {
+                let Event::Passing(passing) = event else { continue };
+                atomic += usize::from(passing.atomic);
+                assert!(crate::passing::frame(passing).is_some(), "{passing:?}");
+                match passing.message {
+                    Message::Echo { .. } => echoes += 1,
+                    Message::Error { quote, .. } if quote.tunnel.is_some() => tunnels += 1,
+                    Message::Error { quote, .. } => {
+                        let ports = [quote.sport, quote.dport];
+                        let of_a_flow = scenario.flows.iter().any(|flow| ports.contains(&flow.cport));
+                        *if of_a_flow { &mut known } else { &mut unknown } += 1;
+                    }
+                }
+            }
+        }
+        for count in [echoes, tunnels, atomic, known, unknown] {
+            assert!(count > 10, "echoes {echoes}, tunnels {tunnels}, {atomic}, {known}, {unknown}");
+        }
+    }
+
+    #[test]
+    fn one_client_talks_to_several_services() {
+        let alone = (0..300).map(generate).filter(|scenario| {
+            let first = scenario.flows[0];
+            scenario.flows.len() > 4
+                && scenario.flows.iter().all(|flow| flow.caddr == first.caddr)
+                && scenario.flows.iter().any(|flow| flow.vport != first.vport)
+        });
+        assert!(alone.count() > 5);
     }
 
     #[test]
@@ -225,6 +282,9 @@ mod tests {
             "ipvsadm -A",
             "ipvsadm -C",
             "ipvsadm -Z",
+            "; ipvsadm -a -",
+            "; ipvsadm -A -",
+            "; ipvsadm -e -",
             "ipvsadm --set",
             "a call",
         ];

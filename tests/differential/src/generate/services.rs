@@ -4,7 +4,7 @@ use super::{chance, pick};
 use crate::oracle::SETTINGS;
 use crate::scenario::{Flow, Protocol};
 use fastrand::Rng;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// What is configured.
 pub(super) struct Configuration {
@@ -81,6 +81,11 @@ impl Configuration {
         self.services.iter().any(|service| service.vport == 0 && service.mark.is_none())
     }
 
+    /// Addresses and ports of all servers.
+    pub(super) fn server_ends(&self) -> impl Iterator<Item = SocketAddr> {
+        self.services.iter().flat_map(|service| &service.servers).filter_map(|server| server.at.parse().ok())
+    }
+
     /// Marks and settings.
     pub(super) fn first_commands(&self, rng: &mut Rng) -> Vec<String> {
         let mut lines: Vec<String> = self.services.iter().filter_map(Service::mark_rule).collect();
@@ -97,7 +102,7 @@ impl Configuration {
     pub(super) fn edit(&mut self, rng: &mut Rng) -> String {
         let nth = rng.usize(0..self.services.len());
         let service = &mut self.services[nth];
-        match rng.u32(0..22) {
+        match rng.u32(0..32) {
             0..8 if !service.servers.is_empty() => {
                 let server = pick(rng, &service.servers);
                 format!("ipvsadm -e {} {}", service.name(), server.with_options(rng))
@@ -121,6 +126,13 @@ impl Configuration {
             19 if chance(rng, 20) => "ipvsadm -C".to_owned(),
             19 => "ipvsadm -Z".to_owned(),
             20 => service.change_method(rng).unwrap_or_else(|| setting(rng)),
+            21..26 if !service.servers.is_empty() => service.server_anew(rng),
+            26 | 27 => service.anew(rng),
+            28..31 if !service.servers.is_empty() => {
+                let server = pick(rng, &service.servers);
+                let edited = service.with_options(rng);
+                format!("ipvsadm -E {edited}; ipvsadm -e {} {}", service.name(), server.with_options(rng))
+            }
             _ => setting(rng),
         }
     }
@@ -181,15 +193,39 @@ impl Service {
         server
     }
 
-    /// Another method for a server. Not from or to direct routing: with connections of both kinds, the kernel asks for
-    /// the neighbour of the virtual address (docs/DIFFERENCES.md).
+    /// A server goes and comes back in the same instant, as it was, with another weight, or with another method.
+    fn server_anew(&mut self, rng: &mut Rng) -> String {
+        let name = self.name();
+        let nth = rng.usize(0..self.servers.len());
+        if chance(rng, 40) {
+            self.servers[nth].change_method(rng);
+        }
+        let server = &self.servers[nth];
+        format!("ipvsadm -d {name} -r {}; ipvsadm -a {name} {}", server.at, server.with_options(rng))
+    }
+
+    /// The service goes and comes back in the same instant, with all servers, some, or none.
+    fn anew(&mut self, rng: &mut Rng) -> String {
+        let name = self.name();
+        let mut lines = vec![format!("ipvsadm -D {name}"), format!("ipvsadm -A {}", self.with_options(rng))];
+        let stay = pick(rng, &[0, 50, 100, 100]);
+        for server in &mut self.servers {
+            if chance(rng, 20) {
+                server.change_method(rng);
+            }
+            if chance(rng, stay) {
+                lines.push(format!("ipvsadm -a {name} {}", server.with_options(rng)));
+            }
+        }
+        lines.join("; ")
+    }
+
+    /// Another method for a server.
     fn change_method(&mut self, rng: &mut Rng) -> Option<String> {
         let name = self.name();
-        let mut movable: Vec<&mut Server> =
-            self.servers.iter_mut().filter(|server| server.method != "-g").collect();
-        let nth = (!movable.is_empty()).then(|| rng.usize(0..movable.len()))?;
-        movable[nth].method = if rng.bool() { "-m".to_owned() } else { tunnel(rng) };
-        Some(format!("ipvsadm -e {name} {}", movable[nth].with_options(rng)))
+        let nth = (!self.servers.is_empty()).then(|| rng.usize(0..self.servers.len()))?;
+        let server = &mut self.servers[nth];
+        server.change_method(rng).then(|| format!("ipvsadm -e {name} {}", server.with_options(rng)))
     }
 
     /// `-t VIP:PORT`, or `-f MARK`.
@@ -265,6 +301,16 @@ impl Server {
         };
         let at = if is_v4 { format!("{address}:{dport}") } else { format!("[{address}]:{dport}") };
         Server { at, method }
+    }
+
+    /// Another method. Not from or to direct routing: with connections of both kinds, the kernel asks for the neighbour
+    /// of the virtual address (docs/DIFFERENCES.md).
+    fn change_method(&mut self, rng: &mut Rng) -> bool {
+        let movable = self.method != "-g";
+        if movable {
+            self.method = if rng.bool() { "-m".to_owned() } else { tunnel(rng) };
+        }
+        movable
     }
 
     /// `-r ADDRESS:PORT` with method, weight and thresholds.
