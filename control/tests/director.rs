@@ -456,7 +456,7 @@ fn picks(rig: &Rig, service: &str) -> Vec<Option<IpAddr>> {
                 protocol: 6,
                 caddr: [192, 0, 2, client].into(),
                 cport: 40_000,
-                vaddr: [10, 0, 0, client].into(),
+                daddr: [10, 0, 0, client].into(),
                 vport: 80,
                 now: Tick(0),
             };

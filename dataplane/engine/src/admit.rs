@@ -172,11 +172,13 @@ impl<'a, A: Address> Pass<'a, A> {
     }
 
     fn pick(&mut self, service: &Service, packet: &Packet) -> Result<&'a Server, Missing> {
+        // What the packet that an error quotes went to is a client: `dh`, `lblc` and `lblcr` do not turn it round.
+        let is_quoted = matches!(packet.kind, Kind::Error { .. });
         let flow = NewFlow {
             protocol: packet.protocol,
             caddr: packet.src_ip(),
             cport: packet.sport,
-            vaddr: packet.dst_ip(),
+            daddr: if is_quoted { packet.src_ip() } else { packet.dst_ip() },
             vport: packet.dport,
             now: self.now,
         };

@@ -42,7 +42,7 @@ fn new_flow(tables: &Tables, nic_port: NicPortId, frame: &[u8]) -> Option<(Servi
     let Ip { src, dst, protocol, .. } = ip;
     let mark = tables.mark_of(&Marked { src, dst, protocol, sport, dport, nic_port });
     let service = tables.service_for(mark, protocol, dst, dport)?;
-    let flow = NewFlow { protocol, caddr: src, cport: sport, vaddr: dst, vport: dport, now: Tick(0) };
+    let flow = NewFlow { protocol, caddr: src, cport: sport, daddr: dst, vport: dport, now: Tick(0) };
     (service.scheduler == SchedulerKind::Twos).then(|| (Service::clone(service), flow))
 }
 

@@ -43,7 +43,7 @@ impl<'a, A: Read> Lane<'a, A> {
             protocol: plain.protocol,
             caddr: plain.src.ip(),
             cport: plain.sport,
-            vaddr: plain.dst.ip(),
+            daddr: plain.dst.ip(),
             vport: plain.dport,
             now: self.now,
         };

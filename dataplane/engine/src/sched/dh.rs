@@ -16,7 +16,7 @@ pub fn table(servers: &[Candidate]) -> Arc<[ServerId]> {
 
 /// The bucket's server, or nobody.
 pub fn pick<'a>(service: &'a Service, boards: &Boards, flow: &NewFlow) -> Option<&'a Candidate> {
-    let bucket = hash_32(fold(service.family(), flow.vaddr), BUCKET_BITS);
+    let bucket = hash_32(fold(service.family(), flow.daddr), BUCKET_BITS);
     let id = service.plan.cells().get(bucket as usize)?;
     service.plan.find(&service.servers, *id).filter(|server| is_open(boards, server))
 }

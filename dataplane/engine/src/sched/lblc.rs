@@ -16,7 +16,7 @@ pub fn pick<'a>(
     by_wlc: impl FnOnce() -> Option<&'a Candidate>,
 ) -> Option<&'a Candidate> {
     let servers = &service.servers[..];
-    let entry = localities.find(service, flow.vaddr, flow.now);
+    let entry = localities.find(service, flow.daddr, flow.now);
     let remembered = entry.and_then(|entry| localities.member_ids(entry).next());
     if let Some(server) = remembered.and_then(|id| service.plan.find(servers, id))
         && server.weight > 0
@@ -28,7 +28,7 @@ pub fn pick<'a>(
     match entry {
         Some(_) if remembered == Some(chosen.id) => {}
         Some(entry) => localities.replace(entry, flow.now, chosen.id, chosen.weight),
-        None => localities.insert(service, flow.vaddr, flow.now, chosen.id, chosen.weight),
+        None => localities.insert(service, flow.daddr, flow.now, chosen.id, chosen.weight),
     }
     Some(chosen)
 }

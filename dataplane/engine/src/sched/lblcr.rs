@@ -17,9 +17,9 @@ pub fn pick<'a>(
     by_wlc: impl FnOnce() -> Option<&'a Candidate>,
 ) -> Option<&'a Candidate> {
     let servers = &service.servers[..];
-    let Some(entry) = localities.find(service, flow.vaddr, flow.now) else {
+    let Some(entry) = localities.find(service, flow.daddr, flow.now) else {
         let chosen = by_wlc()?;
-        localities.insert(service, flow.vaddr, flow.now, chosen.id, chosen.weight);
+        localities.insert(service, flow.daddr, flow.now, chosen.id, chosen.weight);
         return Some(chosen);
     };
     let (least, most) = extremes(service, boards, localities, entry);

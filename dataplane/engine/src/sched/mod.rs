@@ -81,8 +81,8 @@ pub struct NewFlow {
     pub caddr: IpAddr,
     /// Client port, host order.
     pub cport: u16,
-    /// Destination address of the packet.
-    pub vaddr: IpAddr,
+    /// Destination address of the packet, or of the one that an ICMP error quotes: for `dh`, `lblc` and `lblcr`.
+    pub daddr: IpAddr,
     /// Destination port of the packet, host order.
     pub vport: u16,
     /// Time.

@@ -157,7 +157,7 @@ impl Director {
 
     /// What the scheduler says to a flow, without consequences but its own.
     pub fn ask(&mut self, caddr: IpAddr, cport: u16, vaddr: IpAddr) -> Option<u32> {
-        let flow = NewFlow { protocol: self.protocol, caddr, cport, vaddr, vport: 80, now: self.now };
+        let flow = NewFlow { protocol: self.protocol, caddr, cport, daddr: vaddr, vport: 80, now: self.now };
         self.schedulers.pick(&self.service, &self.boards, &flow).map(|id| id.0)
     }
 

@@ -11,7 +11,7 @@ fn ask(worker: &mut Schedulers, service: &Service, boards: &Boards) -> Option<u3
         protocol: 6,
         caddr: [192, 0, 2, 9].into(),
         cport: 1,
-        vaddr: [10, 0, 1, 100].into(),
+        daddr: [10, 0, 1, 100].into(),
         vport: 80,
         now: Tick(0),
     };
