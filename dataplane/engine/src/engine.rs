@@ -226,6 +226,7 @@ impl Engine {
         if self.orphans.shards == 0 && now.0 < self.template_tick.0 + PAUSE_MS {
             return;
         }
+        let swept = self.orphans.shards > 0;
         self.orphans.shards = self.orphans.shards.saturating_sub(usize::from(self.core.workers));
         self.template_tick = now;
         if self.template_shard < usize::from(self.core.workers) {
@@ -234,9 +235,7 @@ impl Engine {
         }
         let thins = self.core.thins_templates(tables.settings());
         let core = &mut self.core;
-        let is_orphan = |id| {
-            tables.settings().expire_nodest_conn && tables.server(id).is_some_and(|server| !server.available)
-        };
+        let is_orphan = |id| swept && tables.server(id).is_some_and(|server| !server.available);
         let Core { boards, templates, outbox, counters, announces, .. } = core;
         let gone = |server| binding::count_template(boards, server, -1);
         let outlived = |handle| {

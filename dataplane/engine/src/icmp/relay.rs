@@ -52,8 +52,10 @@ impl<A: Address> Pass<'_, A> {
         packet: &Packet,
         frame: &mut F,
     ) -> Verdict {
+        let to = outer_destination(packet, frame.bytes());
+        let ends_here = !self.origin.is_kernel() && self.tables.is_local(&to);
         // No error is ever sent about an error (RFC 1122 §3.2.2).
-        if !self.origin.is_kernel() && link::ttl(packet, frame) <= 1 {
+        if !self.origin.is_kernel() && !ends_here && link::ttl(packet, frame) <= 1 {
             return Verdict::Drop(Counter::TtlExceeded);
         }
         let conn = self.table.get(index);
@@ -67,7 +69,9 @@ impl<A: Address> Pass<'_, A> {
             rewrite_quoted(packet.family, End::Destination, quoted, (vaddr, vport), frame.bytes_mut());
             renew_checksum(packet, frame.bytes_mut());
         }
-        let to = outer_destination(packet, frame.bytes());
+        if ends_here {
+            return Verdict::Punt(frame.nic_port());
+        }
         self.send_reply(&self.tables.routes().lookup(to), packet, frame)
     }
 
