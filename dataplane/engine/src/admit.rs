@@ -6,7 +6,7 @@ use crate::conn::{Address, Conn, Direction, Index, NIL};
 use crate::counters::Counter;
 use crate::flow::{Pass, opens};
 use crate::forward::nat::{self, Rewrite};
-use crate::icmp::{Answer, Quoted};
+use crate::icmp::{self, Answer, Quoted};
 use crate::packet::{Kind, Packet};
 use crate::persist::{Handle, NewConnection, TemplateKey};
 use crate::sched::NewFlow;
@@ -105,7 +105,7 @@ impl<'a, A: Address> Pass<'a, A> {
         frame: &mut F,
     ) -> Verdict {
         let tables = self.tables;
-        let mark = tables.mark_of(&packet.marked());
+        let mark = tables.mark_of(&icmp::marked(packet, frame.bytes()));
         let Some(service) = self.service_for(mark, packet).filter(|_| packet.sport != FTP_DATA) else {
             return Verdict::Punt(frame.nic_port());
         };

@@ -6,6 +6,6 @@ mod tunnelled;
 mod tunnelled_v6;
 
 pub use answer::{Answer, Budget};
-pub(crate) use relay::Quoted;
+pub(crate) use relay::{Quoted, marked};
 pub(crate) use tunnelled::look_inside;
 pub(crate) use tunnelled_v6::look_inside_v6;

@@ -7,7 +7,7 @@ use crate::flow::Pass;
 use crate::forward::link;
 use crate::forward::nat::{self, End};
 use crate::packet::Packet;
-use crate::tables::{Family, ForwardingMethod, Hop};
+use crate::tables::{Family, ForwardingMethod, Hop, Marked};
 use crate::verdict::{NeighbourOf, Verdict};
 use shunt_wire::Frame;
 use shunt_wire::checksum::Delta;
@@ -126,6 +126,27 @@ fn outer_destination(packet: &Packet, bytes: &[u8]) -> IpAddr {
     match packet.family {
         Family::V4 => <[u8; 4]>::try_from(&header[16..20]).unwrap_or_default().into(),
         Family::V6 => <[u8; 16]>::try_from(&header[24..40]).unwrap_or_default().into(),
+    }
+}
+
+/// And where it comes from.
+fn outer_source(packet: &Packet, bytes: &[u8]) -> IpAddr {
+    let header = &bytes[usize::from(packet.l3)..];
+    match packet.family {
+        Family::V4 => <[u8; 4]>::try_from(&header[12..16]).unwrap_or_default().into(),
+        Family::V6 => <[u8; 16]>::try_from(&header[8..24]).unwrap_or_default().into(),
+    }
+}
+
+/// What the rules of firewall marks see of an error: its own header, not that of the quoted packet. It has no ports.
+pub(crate) fn marked(packet: &Packet, bytes: &[u8]) -> Marked {
+    Marked {
+        src: outer_source(packet, bytes),
+        dst: outer_destination(packet, bytes),
+        protocol: if packet.family == Family::V4 { ICMP } else { ICMPV6 },
+        sport: 0,
+        dport: 0,
+        nic_port: packet.nic_port,
     }
 }
 
