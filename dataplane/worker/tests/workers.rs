@@ -394,30 +394,35 @@ fn a_full_table_is_listed_between_bursts() {
         assert_eq!((tally.created, tally.no_room), (CONNECTIONS, 0));
         workers.open();
         wait_until("many frames", &workers, || sum(&workers, Counter::Received) > 10_000);
-        let before =
-            [Counter::LongRounds, Counter::PreemptedRounds, Counter::Received].map(|one| sum(&workers, one));
-        let begun = Instant::now();
-        for _ in 0..LISTINGS {
-            let mut clients = HashSet::new();
-            workers.connections(&mut |info| {
-                assert!(clients.insert(info.caddr), "told twice: {}", info.caddr);
-                ControlFlow::Continue(())
-            });
-            assert_eq!(clients.len(), CONNECTIONS as usize);
-        }
-        let after =
-            [Counter::LongRounds, Counter::PreemptedRounds, Counter::Received].map(|one| sum(&workers, one));
-        let [long, preempted, received] = std::array::from_fn(|nth| after[nth] - before[nth]);
-        println!(
-            "{LISTINGS} listings of {CONNECTIONS} connections in {:.2?}, while {received} frames came: {long} long rounds, \
-             {preempted} in which the kernel took the core away",
-            begun.elapsed()
-        );
-        assert!(received > 10_000, "{received}");
         // A listing in one piece would be a round of some milliseconds, each time. A virtual machine whose host is busy
-        // sees some long rounds that nobody in it caused.
-        assert!(long < LISTINGS, "{long}");
+        // sees some long rounds that nobody in it caused, but not at every attempt.
+        let attempts = || list_while_frames_come(&workers, LISTINGS, CONNECTIONS);
+        assert!((0..3).any(|_| attempts() < LISTINGS));
     });
+}
+
+/// So many listings of so many connections, one after another: how many rounds of the worker became long by them.
+fn list_while_frames_come(workers: &Workers, listings: u64, connections: u32) -> u64 {
+    let counts =
+        || [Counter::LongRounds, Counter::PreemptedRounds, Counter::Received].map(|one| sum(workers, one));
+    let (before, begun) = (counts(), Instant::now());
+    for _ in 0..listings {
+        let mut clients = HashSet::new();
+        workers.connections(&mut |info| {
+            assert!(clients.insert(info.caddr), "told twice: {}", info.caddr);
+            ControlFlow::Continue(())
+        });
+        assert_eq!(clients.len(), connections as usize);
+    }
+    let after = counts();
+    let [long, preempted, received] = std::array::from_fn(|nth| after[nth] - before[nth]);
+    println!(
+        "{listings} listings of {connections} connections in {:.2?}, while {received} frames came: {long} long rounds, \
+         {preempted} in which the kernel took the core away",
+        begun.elapsed()
+    );
+    assert!(received > 10_000, "{received}");
+    long
 }
 
 #[test]
