@@ -2,8 +2,8 @@
 
 use shunt_engine::sched::SchedulerPlan;
 use shunt_engine::tables::{
-    Candidate, ForwardingMethod, Hop, NextHop, NicPortInfo, Routes, SchedulerKind, Server, ServerId, Service,
-    ServiceFlags, ServiceId, ServiceKey, Tables, TunnelChecksum, TunnelKind,
+    Candidate, ForwardingMethod, Hop, NextHop, NicPortInfo, Outer, Routes, SchedulerKind, Server, ServerId,
+    Service, ServiceFlags, ServiceId, ServiceKey, Tables, TunnelChecksum, TunnelKind,
 };
 use shunt_wire::{MacAddr, NicPortId, checksum};
 use std::net::IpAddr;
@@ -136,6 +136,7 @@ pub fn tables(family: u8, method: ForwardingMethod, kind: SchedulerKind, servers
             tunnel_source: Some(IpAddr::from([10, 0, 2, 1])),
             upper_threshold: 0,
             lower_threshold: 0,
+            outer: Outer::default(),
         });
     }
     for (id, protocol) in [(1, TCP), (0, UDP)] {

@@ -2,7 +2,8 @@
 
 use super::{Counters, Director, Errno, Refusal};
 use shunt_engine::tables::{
-    Candidate, Family, ForwardingMethod, Server, ServerId, ServiceId, ServiceKey, TunnelChecksum, TunnelKind,
+    Candidate, Family, ForwardingMethod, Outer, Server, ServerId, ServiceId, ServiceKey, TunnelChecksum,
+    TunnelKind,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -200,6 +201,7 @@ impl Director {
             tunnel_source,
             upper_threshold: options.upper_threshold,
             lower_threshold: options.lower_threshold,
+            outer: Outer::default(),
         });
         self.unpublished = true;
         let ServerOptions { daddr, dport, weight, .. } = *options;

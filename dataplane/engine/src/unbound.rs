@@ -8,7 +8,7 @@ use crate::dump;
 use crate::flow::Pass;
 use crate::install::{self, InstallFrom};
 use crate::packet::Packet;
-use crate::tables::{ForwardingMethod, Server, ServerId, ServiceId, TunnelChecksum, TunnelKind};
+use crate::tables::{ForwardingMethod, Outer, Server, ServerId, ServiceId, TunnelChecksum, TunnelKind};
 use crate::verdict::Verdict;
 use shunt_wire::Frame;
 
@@ -83,6 +83,8 @@ impl<A: Address> Pass<'_, A> {
             tunnel_source: None,
             upper_threshold: 0,
             lower_threshold: 0,
+            outer: Outer::default(),
         }
+        .prepared()
     }
 }

@@ -10,8 +10,8 @@ use shunt_dpdk::{Eal, EalConfig, NicPortConfig};
 use shunt_engine::counters::{Counter, WorkerCounters};
 use shunt_engine::sched::SchedulerPlan;
 use shunt_engine::tables::{
-    Candidate, Family, ForwardingMethod, Hop, NextHop, NicPortInfo, Routes, SchedulerKind, Server, ServerId,
-    Service, ServiceFlags, ServiceId, ServiceKey, Tables, TunnelChecksum, TunnelKind,
+    Candidate, Family, ForwardingMethod, Hop, NextHop, NicPortInfo, Outer, Routes, SchedulerKind, Server,
+    ServerId, Service, ServiceFlags, ServiceId, ServiceKey, Tables, TunnelChecksum, TunnelKind,
 };
 use shunt_engine::{ConnectionInfo, InstallFrom};
 use shunt_wire::craft::{Craft, check};
@@ -106,6 +106,7 @@ fn tables(workers: &Workers, hops: &[Hop]) -> Tables {
             tunnel_source: None,
             upper_threshold: 0,
             lower_threshold: 0,
+            outer: Outer::default(),
         });
     }
     tables.put_service(Service {

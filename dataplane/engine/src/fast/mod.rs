@@ -120,8 +120,8 @@ impl<A: Read> Lane<'_, A> {
         frame: &mut F,
     ) -> Result<(), Counter> {
         let (id, pmtu_disc) = (self.core.next_ip_id(), self.tables.settings().pmtu_disc);
-        if let Some((source, daddr)) = A::ipip_ends(server) {
-            return tunnel::ipip(source, daddr, plain.ip_len, pmtu_disc, id, frame);
+        if let Some(outer) = A::ipip(server) {
+            return tunnel::ipip(outer, plain.ip_len, pmtu_disc, id, frame);
         }
         let flow = self.core.owner.hash(plain.src, plain.sport);
         tunnel::encapsulate(&plain.packet(frame.nic_port()), server, pmtu_disc, id, flow, frame)

@@ -8,10 +8,9 @@ use crate::conn::{Address, Tuple};
 use crate::forward::nat::End;
 use crate::packet::{IPV4_LEN, IPV6_LEN, Kind, Packet, plain_header_is_valid};
 use crate::state::{Signal, protocol, tcp::bits};
-use crate::tables::{Hop, Routes, Server, TunnelKind};
+use crate::tables::{Hop, Ipip, Routes, Server};
 use shunt_wire::checksum::Delta;
 use shunt_wire::{MacAddr, NicPortId};
-use std::net::IpAddr;
 
 /// Where the IP header of a plain packet begins.
 pub const L3: usize = 14;
@@ -59,8 +58,8 @@ pub trait Read: Address {
     /// The same, and gives one end another address and port. `delta` is what the new address does to a checksum.
     fn readdress(bytes: &mut [u8], end: End, address: Self, l4_port: u16, delta: Delta);
 
-    /// IPIP over IPv4 around IPv4, if this is the family and these are the addresses: source and destination.
-    fn ipip_ends(server: &Server) -> Option<(u32, u32)>;
+    /// The header of IPIP over IPv4 around IPv4, if this is the family and that the tunnel.
+    fn ipip(server: &Server) -> Option<&Ipip>;
 }
 
 impl<A: Read> Plain<A> {
@@ -242,13 +241,8 @@ impl Read for u32 {
     }
 
     #[inline]
-    fn ipip_ends(server: &Server) -> Option<(u32, u32)> {
-        match (server.tunnel, server.tunnel_source, server.daddr) {
-            (TunnelKind::Ipip, Some(IpAddr::V4(source)), IpAddr::V4(daddr)) => {
-                Some((source.to_bits(), daddr.to_bits()))
-            }
-            _ => None,
-        }
+    fn ipip(server: &Server) -> Option<&Ipip> {
+        server.outer.ipip.as_ref()
     }
 }
 
@@ -307,7 +301,7 @@ impl Read for u128 {
     }
 
     #[inline]
-    fn ipip_ends(_: &Server) -> Option<(u32, u32)> {
+    fn ipip(_: &Server) -> Option<&Ipip> {
         None
     }
 }

@@ -3,7 +3,7 @@
 use crate::counters::Counter;
 use crate::packet::{IPV4_LEN, IPV6_LEN, Packet};
 use crate::state::protocol::{GRE, IPIP, UDP};
-use crate::tables::{Family, Server, TunnelChecksum, TunnelKind};
+use crate::tables::{Family, Ipip, Outer, Server, TunnelChecksum, TunnelKind};
 use shunt_wire::{Frame, checksum};
 use std::net::IpAddr;
 
@@ -17,11 +17,25 @@ const OUTER_MAX: usize = IPV6_LEN + GUE_LEN;
 #[inline(always)]
 #[must_use]
 pub fn overhead(server: &Server) -> u16 {
-    let outer = if server.daddr.is_ipv4() { IPV4_LEN } else { IPV6_LEN };
-    (outer + shim_len(server)) as u16
+    server.outer.overhead
 }
 
-#[inline(always)]
+/// What all tunnel packets to this server have in common.
+#[must_use]
+pub fn outer(server: &Server) -> Outer {
+    let outer = if server.daddr.is_ipv4() { IPV4_LEN } else { IPV6_LEN };
+    let ipip = match (server.tunnel, server.tunnel_source, server.daddr) {
+        (TunnelKind::Ipip, Some(IpAddr::V4(source)), IpAddr::V4(daddr)) => {
+            let (source, daddr) = (source.to_bits(), daddr.to_bits());
+            let words = [VERSION_AND_LEN, source, daddr, u32::from(IPIP)];
+            let sum = words.iter().map(|word| (word >> 16) + (word & 0xffff)).sum();
+            Some(Ipip { source, daddr, sum })
+        }
+        _ => None,
+    };
+    Outer { overhead: (outer + shim_len(server)) as u16, ipip }
+}
+
 fn shim_len(server: &Server) -> usize {
     match server.tunnel {
         TunnelKind::Ipip => 0,
@@ -99,8 +113,7 @@ pub fn encapsulate<F: Frame>(
 /// The counter of the drop: no headroom.
 #[inline(always)]
 pub fn ipip<F: Frame>(
-    source: u32,
-    daddr: u32,
+    outer: &Ipip,
     ip_len: u16,
     pmtu_disc: bool,
     ip_id: u16,
@@ -112,18 +125,16 @@ pub fn ipip<F: Frame>(
         return Err(Counter::Headroom);
     }
     let Some(head) = frame.bytes_mut().first_chunk_mut::<HEAD>() else { return Err(Counter::Malformed) };
-    let header = &head[L3 + IPV4_LEN..];
-    let inner = Inner {
-        traffic_class: header[1],
-        ttl: header[8],
-        dont_fragment: pmtu_disc && header[6] & 0x40 != 0,
-        len: usize::from(ip_len),
-        protocol: IPIP,
-        ethertype: 0x0800,
-    };
-    head[L3 - 2..L3].copy_from_slice(&inner.ethertype.to_be_bytes());
-    let Some(outer) = head[L3..].first_chunk_mut() else { return Err(Counter::Malformed) };
-    outer_v4(&inner, inner.len + IPV4_LEN, IPIP, ip_id, (source, daddr), outer);
+    let inner = &head[L3 + IPV4_LEN..];
+    let (class, ttl) = (u32::from(outer_traffic_class(inner[1])), u32::from(inner[8]));
+    let second = second_word(pmtu_disc && inner[6] & 0x40 != 0, ip_id);
+    let total = u32::from(ip_len) + IPV4_LEN as u32;
+    let sum = outer.sum + class + total + (second >> 16) + (second & 0xffff) + (ttl << 8);
+    let third = ttl << 24 | u32::from(IPIP) << 16 | u32::from(!checksum::fold(u64::from(sum)));
+    head[L3 - 2..L3].copy_from_slice(&[0x08, 0x00]);
+    let Some(header) = head[L3..].first_chunk_mut() else { return Err(Counter::Malformed) };
+    let first = VERSION_AND_LEN | class << 16 | total;
+    write_v4([first, second, third, outer.source, outer.daddr], header);
     Ok(())
 }
 
@@ -153,9 +164,16 @@ fn outer_traffic_class(inner: u8) -> u8 {
     if inner & 3 == CE { inner & 0xfc | ECT0 } else { inner }
 }
 
-/// Writes an outer IPv4 header, complete. Made of words, so that its checksum costs a few additions, and written as two
-/// halves and a rest, so that nothing waits for small stores to become a large load.
+const VERSION_AND_LEN: u32 = 0x45 << 24;
+
+/// Identification, and whether the packet may be cut.
 #[inline(always)]
+fn second_word(dont_fragment: bool, ip_id: u16) -> u32 {
+    const DONT_FRAGMENT: u32 = 0x4000;
+    if dont_fragment { DONT_FRAGMENT } else { u32::from(ip_id) << 16 }
+}
+
+/// Writes an outer IPv4 header, complete. Made of words, so that its checksum costs a few additions.
 fn outer_v4(
     inner: &Inner,
     total: usize,
@@ -164,14 +182,17 @@ fn outer_v4(
     (source, daddr): (u32, u32),
     header: &mut [u8; IPV4_LEN],
 ) {
-    const VERSION_AND_LEN: u32 = 0x45 << 24;
-    const DONT_FRAGMENT: u32 = 0x4000;
     let first =
         VERSION_AND_LEN | u32::from(outer_traffic_class(inner.traffic_class)) << 16 | total as u32 & 0xffff;
-    let second = if inner.dont_fragment { DONT_FRAGMENT } else { u32::from(ip_id) << 16 };
+    let second = second_word(inner.dont_fragment, ip_id);
     let third = u32::from(inner.ttl) << 24 | u32::from(protocol) << 16;
     let sum = [first, second, third, source, daddr].iter().map(|&word| u64::from(word)).sum();
-    let third = third | u32::from(!checksum::fold(sum));
+    write_v4([first, second, third | u32::from(!checksum::fold(sum)), source, daddr], header);
+}
+
+/// Written as two halves and a rest, so that nothing waits for small stores to become a large load.
+#[inline(always)]
+fn write_v4([first, second, third, source, daddr]: [u32; 5], header: &mut [u8; IPV4_LEN]) {
     let pair = |first: u32, second: u32| (u64::from(first) << 32 | u64::from(second)).to_be_bytes();
     header[..8].copy_from_slice(&pair(first, second));
     header[8..16].copy_from_slice(&pair(third, source));

@@ -18,7 +18,7 @@ use addresses::AddressCounts;
 pub use chunks::Chunks;
 pub use marks::{MarkRule, Marked, Marks, Prefix};
 pub use routes::Routes;
-pub use server::{ForwardingMethod, Hop, NextHop, Server, ServerId, TunnelChecksum, TunnelKind};
+pub use server::{ForwardingMethod, Hop, Ipip, NextHop, Outer, Server, ServerId, TunnelChecksum, TunnelKind};
 pub use service::{
     Candidate, Family, Persistence, SchedulerKind, Service, ServiceFlags, ServiceId, ServiceKey,
 };
@@ -238,6 +238,7 @@ impl Tables {
 
     /// Adds a server or replaces the one with the same id.
     pub fn put_server(&mut self, server: Server) {
+        let server = server.prepared();
         let before = self.servers.get(server.id.0).map(|old| old.daddr);
         if before != Some(server.daddr) {
             if let Some(before) = before {

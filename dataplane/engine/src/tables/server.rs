@@ -1,6 +1,7 @@
 //! A real server and the way to it.
 
 use super::service::ServiceId;
+use crate::forward::tunnel;
 use shunt_wire::{MacAddr, NicPortId};
 use std::net::IpAddr;
 
@@ -93,6 +94,26 @@ impl Hop {
     }
 }
 
+/// What all tunnel packets to a server have in common.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outer {
+    /// Bytes that encapsulation adds.
+    pub overhead: u16,
+    /// If it is IPIP over IPv4.
+    pub ipip: Option<Ipip>,
+}
+
+/// The constant part of an outer header of IPIP over IPv4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ipip {
+    /// Source address, host order.
+    pub source: u32,
+    /// Destination address.
+    pub daddr: u32,
+    /// Sum of its 16-bit words: version and length, protocol, addresses.
+    pub sum: u32,
+}
+
 /// A real server. Immutable once published.
 #[derive(Clone, Debug)]
 #[repr(align(64))]
@@ -123,4 +144,17 @@ pub struct Server {
     pub upper_threshold: u32,
     /// Lower connection threshold; 0 = three quarters of the upper one.
     pub lower_threshold: u32,
+    /// What all tunnel packets to it have in common: [`Server::prepared`] works it out from the rest.
+    pub outer: Outer,
+}
+
+const _: () = assert!(size_of::<Server>() == 128, "two cache lines");
+
+impl Server {
+    /// With what follows from the other fields. [`Tables::put_server`](super::Tables::put_server) does it.
+    #[must_use]
+    pub fn prepared(mut self) -> Server {
+        self.outer = tunnel::outer(&self);
+        self
+    }
 }

@@ -13,8 +13,9 @@ use shunt_engine::owner::Owner;
 use shunt_engine::persist::Templates;
 use shunt_engine::sched::SchedulerPlan;
 use shunt_engine::tables::{
-    Candidate, Family, ForwardingMethod, Hop, NextHop, NicPortInfo, Persistence, Routes, SchedulerKind,
-    Server, ServerId, Service, ServiceFlags, ServiceId, ServiceKey, Tables, TunnelChecksum, TunnelKind,
+    Candidate, Family, ForwardingMethod, Hop, NextHop, NicPortInfo, Outer, Persistence, Routes,
+    SchedulerKind, Server, ServerId, Service, ServiceFlags, ServiceId, ServiceKey, Tables, TunnelChecksum,
+    TunnelKind,
 };
 use shunt_engine::{
     ConnectionInfo, DumpCursor, Engine, EngineConfig, Expectations, Inbox, InstallFrom, Origin, Tally, Tick,
@@ -215,6 +216,7 @@ impl Rig {
                 tunnel_source: Some(source),
                 upper_threshold: 0,
                 lower_threshold: 0,
+                outer: Outer::default(),
             });
         }
         self.tables.put_service(Service {
