@@ -24,7 +24,14 @@ pub(super) fn generate(rng: &mut Rng, configuration: &Configuration, flows: &[Fl
         let quote = if chance(rng, 25) { in_tunnel(rng, &flow, server) } else { quote(rng, &flow, server) };
         let quoted = pick(rng, &[0, 4, 7, 8, 20, 500, 500]);
         let sender = quote.tunnel.map_or(quote.src, |tunnel| tunnel.src);
-        (Message::Error { kind: error_kind(rng), quote, quoted }, Some(sender))
+        // The kernel's UDP learns the path MTU from any report of its own datagrams, shunt from those that quote a packet of
+        // a connection (docs/DIFFERENCES.md).
+        let is_gue = quote.tunnel.is_some_and(|tunnel| tunnel.kind == TunnelKind::Gue);
+        let kind = match error_kind(rng) {
+            ErrorKind::TooBig(_) if is_gue => ErrorKind::Host,
+            kind => kind,
+        };
+        (Message::Error { kind, quote, quoted }, Some(sender))
     };
     let dst = match answers_to {
         Some(sender) if chance(rng, 70) && !is_redirected(from, sender) => sender,
