@@ -160,16 +160,12 @@ impl Tournaments {
         now: Tick,
         standing: impl Fn(&Boards, &Candidate) -> Standing,
     ) -> Option<&'a Candidate> {
-        let nth = service.id.0 as usize;
-        match self.trees.get(nth) {
+        match self.trees.get(service.id.0 as usize) {
             Some(tree)
                 if tree.life == self.life && tree.serial == service.plan.serial() && tree.read == now => {}
             _ => return self.pick_anew(service, boards, now, standing),
         }
-        while self.trees[nth].changes != END {
-            self.play_change(service, boards, &standing);
-        }
-        self.trees[nth].winner(service, boards, standing)
+        self.play(service, boards, standing)
     }
 
     /// The same where the list or the time is another than at the last pick.
@@ -184,10 +180,22 @@ impl Tournaments {
         if service.servers.len() < SERVERS_MIN || !self.bring_up(service, boards, now, &standing) {
             return best(&service.servers, boards, standing);
         }
-        while self.trees[service.id.0 as usize].changes != END {
+        self.play(service, boards, standing)
+    }
+
+    /// Plays again what changed since the last pick: who has won?
+    #[inline]
+    fn play<'a>(
+        &mut self,
+        service: &'a Service,
+        boards: &Boards,
+        standing: impl Fn(&Boards, &Candidate) -> Standing,
+    ) -> Option<&'a Candidate> {
+        let nth = service.id.0 as usize;
+        while self.trees[nth].changes != END {
             self.play_change(service, boards, &standing);
         }
-        self.trees[service.id.0 as usize].winner(service, boards, standing)
+        self.trees[nth].winner(service, boards, standing)
     }
 
     /// Plays again what changed first since the last pick. A function of its own, so that it has the registers for itself.
