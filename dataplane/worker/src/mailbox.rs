@@ -58,12 +58,32 @@ impl Told {
     }
 }
 
-/// "Tell me some connections from here on." The list travels with it, so that the worker need not allocate.
+/// "Tell me some connections from here on." The list travels with it, so that the worker need not allocate. The worker
+/// fills it in steps, one a round, and answers when it is full.
 #[derive(Debug)]
 struct Piece {
     told: Told,
     cursor: Option<DumpCursor>,
     answer: Arc<ArrayQueue<Piece>>,
+}
+
+impl Piece {
+    /// One step of the listing.
+    fn fill(&mut self, engine: &Engine, tables: &Tables, now: Tick) {
+        let Some(cursor) = self.cursor else { return };
+        let room = PIECE_LEN.saturating_sub(self.told.list.len());
+        let told = &mut self.told;
+        self.cursor = engine.dump(tables, now, cursor, room, |info, call_id| told.push(info, call_id));
+    }
+
+    /// Is there more to tell, and room for the next step?
+    fn wants_more(&self) -> bool {
+        match self.cursor {
+            Some(DumpCursor::Expected(_)) => self.told.list.is_empty(),
+            Some(_) => self.told.list.len() < PIECE_LEN,
+            None => false,
+        }
+    }
 }
 
 /// "Take these over": at most [`BATCH_LEN`]. The list goes back with the answer, because the worker must not free it.
@@ -104,10 +124,13 @@ impl Mailbox {
         // Both queues of answers have room for all that is on the way.
         match command {
             Command::Tell(mut piece) => {
-                if let Some(cursor) = piece.cursor {
-                    let told = &mut piece.told;
-                    piece.cursor =
-                        engine.dump(tables, now, cursor, PIECE_LEN, |info, call_id| told.push(info, call_id));
+                piece.fill(engine, tables, now);
+                if piece.wants_more() {
+                    // In the next round, so that a stretch of free places costs no way to control and back.
+                    match self.commands.push(Command::Tell(piece)) {
+                        Err(Command::Tell(back)) => piece = back,
+                        _ => return true,
+                    }
                 }
                 // Control waits until this clone is gone: see `give_back`.
                 let answer = piece.answer.clone();
