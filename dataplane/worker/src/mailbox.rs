@@ -216,3 +216,42 @@ pub(crate) fn wait_for<T>(answers: &ArrayQueue<T>, is_over: impl Fn() -> bool) -
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shunt_engine::board::Boards;
+    use shunt_engine::counters::WorkerCounters;
+    use shunt_engine::persist::Templates;
+    use shunt_engine::{EngineConfig, Expectations};
+
+    #[test]
+    fn free_places_are_passed_over_without_asking_again() {
+        let mut engine = Engine::new(EngineConfig {
+            worker: 0,
+            workers: 1,
+            hardware_steering: true,
+            max_ipv4: 100_000,
+            max_ipv6: 1,
+            services_max: 1,
+            boards: Boards::new(1, 1),
+            templates: Templates::new(64),
+            expectations: Expectations::new(),
+            counters: WorkerCounters::default(),
+            seed: [1, 3, 5, 7],
+            owner_key: [0x6d; 40],
+            now: Tick(0),
+        });
+        let (mailbox, tables) = (Mailbox::new(), Tables::new(Vec::new()));
+        let answer = Arc::new(ArrayQueue::new(1));
+        let piece = Piece { told: Told::new(), cursor: Some(DumpCursor::default()), answer: answer.clone() };
+        assert!(mailbox.send(Command::Tell(piece), || false));
+        let mut rounds = 0;
+        while mailbox.serve(&mut engine, &tables, Tick(0)) {
+            rounds += 1;
+        }
+        let answered = answer.pop().expect("an answer");
+        assert!(answered.told.list.is_empty() && answered.cursor.is_none(), "all of it at once");
+        assert!(rounds > 100, "bounded work in each of {rounds} rounds");
+    }
+}
