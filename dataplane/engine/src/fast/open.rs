@@ -36,8 +36,14 @@ impl<'a, A: Read> Lane<'a, A> {
             return None;
         }
         // Room is made before a server is chosen, as a connection that goes may change the choice.
-        if self.table.is_full() && (is_stateless(service) || !self.pass().make_room()) {
-            return None;
+        if self.table.is_full() {
+            if is_stateless(service) {
+                return None;
+            }
+            if !self.pass().make_room() {
+                *verdict = Verdict::Drop(Counter::ConnTableFull);
+                return Some(());
+            }
         }
         let flow = NewFlow {
             protocol: plain.protocol,

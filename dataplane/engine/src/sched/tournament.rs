@@ -24,7 +24,7 @@ use std::hint::select_unpredictable;
 /// Smaller services are scanned.
 const SERVERS_MIN: usize = 4;
 
-/// Players of a match. With two there are twice as many levels, and more to do in all; with eight there is more to compare.
+/// Players of a match. With two there are twice as many levels, and more instructions in all.
 const PLAYERS: usize = 4;
 
 /// Servers whose loads are read again in a tick, as other workers may have changed them.
