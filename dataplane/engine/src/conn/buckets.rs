@@ -137,8 +137,9 @@ impl Buckets {
     fn vacancy(&self, first: usize) -> Option<(usize, usize)> {
         let mut place = first;
         for _ in 0..self.buckets.len() {
-            if let Some(slot) = self.buckets[place].tags.iter().position(|&tag| tag == 0) {
-                return Some((place, slot));
+            let free = self.buckets[place].slots_with(0);
+            if free != 0 {
+                return Some((place, free.trailing_zeros() as usize % SLOTS));
             }
             place = self.after(place);
         }
@@ -151,9 +152,12 @@ impl Buckets {
         let mut place = first;
         for _ in 0..self.buckets.len() {
             let bucket = &mut self.buckets[place];
-            let found =
-                (0..SLOTS).find(|&slot| bucket.tags[slot] == probe.tag && bucket.indices[slot] == index);
-            if let Some(slot) = found {
+            let mut slots = bucket.slots_with(probe.tag);
+            while slots != 0 && bucket.indices[slots.trailing_zeros() as usize % SLOTS] != index {
+                slots &= slots - 1;
+            }
+            if slots != 0 {
+                let slot = slots.trailing_zeros() as usize % SLOTS;
                 bucket.tags[slot] = 0;
                 bucket.indices[slot] = NIL;
                 let mut passed = first;
