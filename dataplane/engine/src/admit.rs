@@ -289,10 +289,12 @@ impl<'a, A: Address> Pass<'a, A> {
 
     /// Makes room in a full table: what is due first, then half-open and closed connections.
     pub(crate) fn make_room(&mut self) -> bool {
-        let mut budget = EVICTION_LOOKS;
-        self.expire(&mut budget);
-        if !self.table.is_full() {
-            return true;
+        if self.table.may_be_due(self.now) {
+            let mut budget = EVICTION_LOOKS;
+            self.expire(&mut budget);
+            if !self.table.is_full() {
+                return true;
+            }
         }
         let expendable = |conn: &Conn<A>| conn.protocol == protocol::TCP && tcp::is_expendable(conn.state);
         let candidate = self.table.sweep(EVICTION_LOOKS, expendable);

@@ -243,8 +243,11 @@ impl<A: Address> ConnTable<A> {
         if let Some(reply) = self.reply_probe(index) {
             self.buckets.remove(reply, index);
         }
-        let conn = std::mem::replace(&mut self.entries[index as usize], Conn::vacant());
-        self.entries[index as usize].links.next = self.free;
+        let entry = &mut self.entries[index as usize];
+        let conn = entry.clone();
+        // A free entry says so by its flags; the rest of it is of no importance.
+        entry.flags = 0;
+        entry.links.next = self.free;
         self.free = index;
         self.len -= 1;
         conn
@@ -326,6 +329,13 @@ impl<A: Address> ConnTable<A> {
             self.wheel.insert(&mut self.entries, index, now);
         }
         None
+    }
+
+    /// May something be due? If not, [`ConnTable::due`] has nothing.
+    #[inline(always)]
+    #[must_use]
+    pub fn may_be_due(&self, now: Tick) -> bool {
+        !self.wheel.is_worked_off(now)
     }
 
     /// Gives an entry that [`ConnTable::due`] returned another life of this length.

@@ -101,6 +101,12 @@ impl Wheel {
         }
     }
 
+    /// Has no slot come up that [`Wheel::pop`] has not emptied?
+    #[inline]
+    pub fn is_worked_off(&self, now: Tick) -> bool {
+        self.position == now.0 >> SLOT_SHIFT && self.heads[(self.position % SLOTS) as usize] == NIL
+    }
+
     /// The next entry whose slot has come up, taken out of the wheel. The caller expires it or files it anew.
     pub fn pop<T: Timed>(&mut self, entries: &mut [T], now: Tick) -> Option<Index> {
         let current = now.0 >> SLOT_SHIFT;
