@@ -35,7 +35,8 @@ impl Frame for FixedFrame {
         &self.memory[usize::from(self.start)..usize::from(self.end)]
     }
 
-    #[inline]
+    // As an mbuf's, whatever else the compiler does.
+    #[inline(always)]
     fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.memory[usize::from(self.start)..usize::from(self.end)]
     }

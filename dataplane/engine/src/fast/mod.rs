@@ -12,12 +12,11 @@ pub use plain::{Gate, Head, Plain, Read};
 
 use crate::binding;
 use crate::conn::{ConnTable, Direction, Index, NIL, flag};
-use crate::counters::Counter;
 use crate::engine::{Core, Origin};
 use crate::flow::Pass;
 use crate::forward::{link, nat::Rewrite, tunnel};
 use crate::state::{protocol, tcp};
-use crate::tables::{ForwardingMethod, Hop, Server, Tables};
+use crate::tables::{ForwardingMethod, Hop, NextHop, Server, Tables};
 use crate::tick::Tick;
 use crate::verdict::Verdict;
 use shunt_wire::Frame;
@@ -79,17 +78,12 @@ impl<A: Read> Lane<'_, A> {
             }
             ForwardingMethod::Nat => {
                 self.count_request(plain, index, server, next.mtu)?;
-                Rewrite::request(self.table.get(index)).apply_plain(plain, frame);
-                *verdict = link::address_head(next, head(frame)?);
+                *verdict = Rewrite::request(self.table.get(index)).apply_plain(plain, next, frame);
             }
             ForwardingMethod::Tunnel => {
                 let limit = tunnel_limit(self.core, server, next.mtu, self.now);
                 self.count_request(plain, index, server, limit)?;
-                A::lower_ttl(head(frame)?);
-                *verdict = match self.encapsulate(plain, server, frame) {
-                    Ok(()) => link::address_head(next, head(frame)?),
-                    Err(counter) => Verdict::Drop(counter),
-                };
+                *verdict = self.encapsulate(plain, server, next, frame);
             }
             ForwardingMethod::Local | ForwardingMethod::Bypass => return None,
         }
@@ -117,14 +111,21 @@ impl<A: Read> Lane<'_, A> {
         &mut self,
         plain: &Plain<A>,
         server: &Server,
+        next: &NextHop,
         frame: &mut F,
-    ) -> Result<(), Counter> {
+    ) -> Verdict {
         let (id, pmtu_disc) = (self.core.next_ip_id(), self.tables.settings().pmtu_disc);
         if let Some(outer) = A::ipip(server) {
-            return tunnel::ipip(outer, plain.ip_len, pmtu_disc, id, frame);
+            return tunnel::ipip((outer, next), plain.ip_len, pmtu_disc, id, frame);
+        }
+        if let Some(head) = head(frame) {
+            A::lower_ttl(head);
         }
         let flow = self.core.owner.hash(plain.src, plain.sport);
-        tunnel::encapsulate(&plain.packet(frame.nic_port()), server, pmtu_disc, id, flow, frame)
+        match tunnel::encapsulate(&plain.packet(frame.nic_port()), server, pmtu_disc, id, flow, frame) {
+            Ok(()) => link::address(next, frame),
+            Err(counter) => Verdict::Drop(counter),
+        }
     }
 
     #[inline(never)]
@@ -157,9 +158,8 @@ impl<A: Read> Lane<'_, A> {
             return None;
         }
         conn.last_seen = self.now.stamp();
-        Rewrite::reply(conn).apply_plain(plain, frame);
+        *verdict = Rewrite::reply(conn).apply_plain(plain, &next, frame);
         binding::count_reply(&self.core.boards, server.id, plain.ip_len);
-        *verdict = link::address_head(&next, head(frame)?);
         Some(())
     }
 }

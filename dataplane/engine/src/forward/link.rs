@@ -1,7 +1,6 @@
 //! The last step of every method: TTL, size, link-layer addresses.
 
 use crate::counters::Counter;
-use crate::fast::Head;
 use crate::packet::Packet;
 use crate::tables::{Family, Hop, NextHop};
 use crate::verdict::{NeighbourOf, Verdict};
@@ -52,9 +51,9 @@ pub fn address<F: Frame>(next: &NextHop, frame: &mut F) -> Verdict {
     Verdict::Transmit(next.nic_port)
 }
 
-/// The same for a plain frame.
-#[inline]
-pub fn address_head(next: &NextHop, head: &mut Head) -> Verdict {
+/// The same for what a frame begins with.
+#[inline(always)]
+pub fn address_head(next: &NextHop, head: &mut [u8]) -> Verdict {
     if let Some(macs) = head.first_chunk_mut() {
         write_macs(next, macs);
     }

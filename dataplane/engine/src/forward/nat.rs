@@ -1,11 +1,13 @@
 //! NAT: addresses and ports rewritten in place, checksums updated by a difference that was worked out once per
 //! connection (spec `forwarding.md` §3, RFC 1624).
 
+use super::link;
 use crate::conn::{Address, Conn};
 use crate::fast::{Plain, Read};
 use crate::packet::{Kind, Packet};
 use crate::state::protocol;
-use crate::tables::Family;
+use crate::tables::{Family, NextHop};
+use crate::verdict::Verdict;
 use shunt_wire::checksum::Delta;
 use shunt_wire::{Frame, checksum};
 
@@ -71,17 +73,21 @@ impl<A: Address> Rewrite<A> {
         }
     }
 
-    /// Rewrites a plain packet and lowers its TTL: the same as [`Rewrite::apply`] after that, in fewer steps.
+    /// Rewrites a plain packet and lowers its TTL: the same as [`Rewrite::apply`] after that, in fewer steps, on its way to
+    /// `next`.
     #[inline(always)]
-    pub fn apply_plain<F: Frame>(&self, plain: &Plain<A>, frame: &mut F)
+    pub fn apply_plain<F: Frame>(&self, plain: &Plain<A>, next: &NextHop, frame: &mut F) -> Verdict
     where
         A: Read,
     {
         let bytes = frame.bytes_mut();
         A::readdress(bytes, self.end, self.address, self.l4_port, self.address_delta);
+        let verdict = link::address_head(next, bytes);
         let is_tcp = plain.protocol == protocol::TCP;
         let place = A::L4 + if is_tcp { 16 } else { 6 };
-        let Some(field) = bytes.get_mut(place..).and_then(|rest| rest.first_chunk_mut::<2>()) else { return };
+        let Some(field) = bytes.get_mut(place..).and_then(|rest| rest.first_chunk_mut::<2>()) else {
+            return verdict;
+        };
         let old = u16::from_be_bytes(*field);
         if is_tcp {
             *field = self.l4_delta.apply(old).to_be_bytes();
@@ -90,6 +96,7 @@ impl<A: Address> Rewrite<A> {
         } else {
             self.sum_plain(plain, frame);
         }
+        verdict
     }
 
     /// A datagram without a checksum gets one.
