@@ -50,6 +50,16 @@ pub const fn add(one: u16, other: u16) -> u16 {
     sum + carry as u16
 }
 
+/// An IPv4 header's checksum field after the TTL has gone down by one: what [`Delta::TTL_DECREMENT`] makes of it, in fewer
+/// steps. One's complement sums come out alike in either byte order (RFC 1071 §2 B), so nothing is swapped.
+#[inline(always)]
+#[must_use]
+pub const fn after_ttl_decrement(field: [u8; 2]) -> [u8; 2] {
+    let sum = u16::from_ne_bytes(field) as u32 + u16::from_ne_bytes([1, 0]) as u32;
+    // The carry comes in at the other end; and of the two zeros RFC 1624 gives the one without bits.
+    ((sum + (sum >= 0xffff) as u32) as u16).to_ne_bytes()
+}
+
 /// The checksum of these bytes, to be written into a field that counted as zero.
 /// Over bytes that hold a right checksum it is 0.
 #[inline]
@@ -313,5 +323,13 @@ mod tests {
                 assert_eq!(fold(pseudo_v6(*src, *dst, *protocol, *len)), fold(sum(&bytes)));
             },
         );
+    }
+
+    #[test]
+    fn a_lower_ttl_does_to_every_checksum_what_its_delta_does() {
+        for checksum in 0..=u16::MAX {
+            let expected = Delta::TTL_DECREMENT.apply(checksum).to_be_bytes();
+            assert_eq!(after_ttl_decrement(checksum.to_be_bytes()), expected, "{checksum:#06x}");
+        }
     }
 }

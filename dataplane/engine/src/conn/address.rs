@@ -17,8 +17,8 @@ pub trait Address: Copy + Eq + Ord + Hash + Debug + Default + Send + 'static {
     fn ip(self) -> IpAddr;
     /// From the standard library's; `None` for the other family.
     fn from_ip(ip: IpAddr) -> Option<Self>;
-    /// Are two pairs of addresses the same? Of IPv4 a pair is one word, if it lies in memory side by side.
-    fn same_pair(one: (Self, Self), other: (Self, Self)) -> bool;
+    /// 0 if two pairs of addresses are the same.
+    fn difference(one: (Self, Self), other: (Self, Self)) -> u32;
 }
 
 impl Address for u32 {
@@ -45,10 +45,9 @@ impl Address for u32 {
         }
     }
 
-    #[inline]
-    fn same_pair(one: (u32, u32), other: (u32, u32)) -> bool {
-        let word = |pair: (u32, u32)| u64::from(pair.0) | u64::from(pair.1) << 32;
-        word(one) == word(other)
+    #[inline(always)]
+    fn difference(one: (u32, u32), other: (u32, u32)) -> u32 {
+        (one.0 ^ other.0) | (one.1 ^ other.1)
     }
 }
 
@@ -76,8 +75,8 @@ impl Address for u128 {
         }
     }
 
-    #[inline]
-    fn same_pair(one: (u128, u128), other: (u128, u128)) -> bool {
-        (one.0 == other.0) & (one.1 == other.1)
+    #[inline(always)]
+    fn difference(one: (u128, u128), other: (u128, u128)) -> u32 {
+        u32::from((one.0 ^ other.0) | (one.1 ^ other.1) != 0)
     }
 }

@@ -101,7 +101,7 @@ impl<A: Read> Lane<'_, A> {
         conn.last_seen = self.now.stamp();
         binding::count_request(&self.core.boards, server.id, plain.ip_len);
         if self.core.announces {
-            self.announce(index);
+            announce(self.table, self.core, self.tables, self.now, index);
         }
         Some(())
     }
@@ -126,11 +126,6 @@ impl<A: Read> Lane<'_, A> {
             Ok(()) => link::address(next, frame),
             Err(counter) => Verdict::Drop(counter),
         }
-    }
-
-    #[inline(never)]
-    fn announce(&mut self, index: Index) {
-        self.pass().announce(index);
     }
 
     /// The general way, for what need not be fast.
@@ -162,6 +157,19 @@ impl<A: Read> Lane<'_, A> {
         binding::count_reply(&self.core.boards, server.id, plain.ip_len);
         Some(())
     }
+}
+
+/// Takes the parts of a lane, so that a lane need not lie in memory.
+#[cold]
+#[inline(never)]
+fn announce<A: Read>(
+    table: &mut ConnTable<A>,
+    core: &mut Core,
+    tables: &Tables,
+    now: Tick,
+    index: Index,
+) {
+    Pass { table, core, tables, now, origin: Origin::Wire }.announce(index);
 }
 
 /// What every plain frame has: the shortest has so many bytes.

@@ -9,7 +9,7 @@ use crate::forward::nat::End;
 use crate::packet::{IPV4_LEN, IPV6_LEN, Kind, Packet, plain_header_is_valid};
 use crate::state::{Signal, protocol, tcp::bits};
 use crate::tables::{Hop, Ipip, Routes, Server};
-use shunt_wire::checksum::Delta;
+use shunt_wire::checksum::{self, Delta};
 use shunt_wire::{MacAddr, NicPortId};
 
 /// Where the IP header of a plain packet begins.
@@ -21,7 +21,7 @@ const UDP_LEN: usize = 8;
 /// The bytes that the shortest plain frame has: Ethernet, IPv4 and UDP headers.
 pub type Head = [u8; L3 + IPV4_LEN + UDP_LEN];
 
-/// A plain packet. 16 bytes for IPv4, its addresses side by side ([`Address::same_pair`]).
+/// A plain packet. 16 bytes for IPv4.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Plain<A> {
@@ -187,15 +187,14 @@ impl Read for u32 {
     #[inline(always)]
     fn read(plain: &mut Plain<u32>, bytes: &[u8], gate: &Gate) -> Option<()> {
         const HEAD: usize = u32::L4 + UDP_LEN;
-        /// Ethernet type 0x0800, version 4, five words: as they lie in memory.
-        const KIND: u32 = u32::from_le_bytes([0x08, 0x00, 0x45, 0]);
-        const KIND_MASK: u32 = 0x00ff_ffff;
+        const ETHERTYPE: [u8; 2] = [0x08, 0x00];
+        /// Version 4, five words.
+        const VERSION_AND_LEN: u8 = 0x45;
         const MORE_OR_OFFSET: u16 = 0x3fff;
         let head: &[u8; HEAD] = bytes.first_chunk()?;
         let (ethernet, rest) = head.split_first_chunk::<L3>()?;
         let (header, l4_ports) = rest.split_first_chunk::<IPV4_LEN>()?;
-        let kind = u32::from_le_bytes([head[12], head[13], head[14], head[15]]) & KIND_MASK;
-        if !gate.lets_pass(ethernet.first_chunk()?) || kind != KIND {
+        if !gate.lets_pass(ethernet.first_chunk()?) || ethernet[12..] != ETHERTYPE || header[0] != VERSION_AND_LEN {
             return None;
         }
         let ip_len = be16(header, 2);
@@ -216,8 +215,8 @@ impl Read for u32 {
     #[inline(always)]
     fn lower_ttl(head: &mut Head) {
         head[L3 + 8] -= 1;
-        let checksum = Delta::TTL_DECREMENT.apply(be16(head, L3 + 10));
-        [head[L3 + 10], head[L3 + 11]] = checksum.to_be_bytes();
+        let checksum = checksum::after_ttl_decrement([head[L3 + 10], head[L3 + 11]]);
+        [head[L3 + 10], head[L3 + 11]] = checksum;
     }
 
     #[inline]

@@ -6,7 +6,6 @@ use crate::packet::{IPV4_LEN, IPV6_LEN, Packet};
 use crate::state::protocol::{GRE, IPIP, UDP};
 use crate::tables::{Family, Ipip, NextHop, Outer, Server, TunnelChecksum, TunnelKind};
 use crate::verdict::Verdict;
-use shunt_wire::checksum::Delta;
 use shunt_wire::{Frame, checksum};
 use std::net::IpAddr;
 
@@ -130,8 +129,7 @@ pub fn ipip<F: Frame>(
         return Verdict::Drop(Counter::Malformed);
     };
     head[INNER + 8] -= 1;
-    let inner_checksum = u16::from_be_bytes([head[INNER + 10], head[INNER + 11]]);
-    let inner_checksum = Delta::TTL_DECREMENT.apply(inner_checksum).to_be_bytes();
+    let inner_checksum = checksum::after_ttl_decrement([head[INNER + 10], head[INNER + 11]]);
     [head[INNER + 10], head[INNER + 11]] = inner_checksum;
     let inner = &head[INNER..];
     let (class, ttl) = (u32::from(outer_traffic_class(inner[1])), u32::from(inner[8]));
