@@ -228,17 +228,20 @@ impl<A: Address> Conn<A> {
         }
     }
 
-    /// Does a packet belong here, and which way does it run?
+    /// Does a packet belong here, and which way does it run? To a free entry none does: no packet is of protocol 0.
     #[inline]
     #[must_use]
     pub fn matches(&self, tuple: &Tuple<A>) -> Option<Direction> {
-        if self.flags & flag::HASHED == 0 {
-            return None;
-        }
         if self.request().is(tuple) {
             return Some(Direction::Request);
         }
         self.reply().is(tuple).then_some(Direction::Reply)
+    }
+
+    /// Makes a free entry of it. The rest of it is of no importance.
+    #[inline]
+    pub fn vacate(&mut self) {
+        (self.flags, self.protocol) = (0, 0);
     }
 
     /// Milliseconds left at `stamp`; 0 or less if it is due.

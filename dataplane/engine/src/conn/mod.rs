@@ -245,8 +245,7 @@ impl<A: Address> ConnTable<A> {
         }
         let entry = &mut self.entries[index as usize];
         let conn = entry.clone();
-        // A free entry says so by its flags; the rest of it is of no importance.
-        entry.flags = 0;
+        entry.vacate();
         entry.links.next = self.free;
         self.free = index;
         self.len -= 1;

@@ -45,8 +45,8 @@ impl<A: Read> Lane<'_, A> {
         let conn = self.table.at(guess)?;
         let direction = conn.matches(&plain.tuple())?;
         let state_stays = plain.is_steady() && (is_udp || conn.state == tcp::ESTABLISHED);
-        let has_told_template = conn.control == NIL || conn.has(flag::PROVEN);
-        if !state_stays || !has_told_template || conn.has(flag::HELPED) || conn.timeout_ms != timeout_ms {
+        let owes_template = conn.control != NIL && !conn.has(flag::PROVEN);
+        if !state_stays || conn.has(flag::HELPED) || owes_template || conn.timeout_ms != timeout_ms {
             return None;
         }
         let server = self.tables.server(conn.server)?;
