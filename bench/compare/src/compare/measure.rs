@@ -11,6 +11,8 @@ use shunt_compare::orders::{Payload, Run};
 
 /// Connections of a table that new flows must not fill within a measurement: 6 rounds of a second.
 const MAX_NEW: u32 = 32_000_000;
+/// How long a round of new flows is: six of them fit in the table at 10 M flows a second.
+const FRESH_MS: u64 = 500;
 
 /// Full rate, as long as the window is open.
 pub fn full(millis: u64) -> Run {
@@ -113,7 +115,7 @@ impl Measure {
         rig.direct(&plan(vec![udp_service(80, "wlc", 10)], MAX_NEW, 4))?;
         rig.generator.load(vec![fresh(48, 80, Payload::Udp)])?;
         let row = row("dr", 4, 0, "all new");
-        let mut row = alternate(rig, row, rounds, ghz, &full(1000), |round| {
+        let mut row = alternate(rig, row, rounds, ghz, &full(FRESH_MS), |round| {
             ensure!(round.new_connections == round.received, "only {} were new", round.new_connections);
             Ok(())
         })?;
@@ -125,7 +127,7 @@ impl Measure {
     fn versus(&mut self, is_fresh: bool, one: &Service, other: &Service, ratio_min: f64) -> Result<Row> {
         const FLOWS: u32 = 100_000;
         let (rounds, ghz) = (self.rounds, self.ghz);
-        let run = full(if is_fresh { 1000 } else { self.millis });
+        let run = full(if is_fresh { FRESH_MS } else { self.millis });
         let rig = self.rig()?;
         rig.direct(&plan(vec![one.clone(), other.clone()], MAX_NEW, 4))?;
         let (mut ones, mut others) = (Vec::new(), Vec::new());
@@ -140,7 +142,10 @@ impl Measure {
                 }
                 let visits: &[_] = if is_fresh { &[] } else { &[(0, None)] };
                 rig.establish(&[stream], visits)?;
-                results.push(rig.shunt(run.clone())?);
+                let round = rig.shunt(run.clone())?;
+                let made = round.new_connections;
+                ensure!(!is_fresh || made == round.received, "only {made} of {} were new", round.received);
+                results.push(round);
             }
         }
         let kind = if is_fresh { "all new" } else { "uniform" };
