@@ -82,6 +82,13 @@ fn figures(arguments: &Arguments) {
     }
 }
 
+/// The middle one.
+pub fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
 fn cases(arguments: &Arguments) {
     let ghz = traffic::clock_ghz();
     let (fresh, established): (Vec<_>, Vec<_>) =
@@ -93,21 +100,29 @@ fn cases(arguments: &Arguments) {
     }
     let mut all = Vec::new();
     for &flows in &arguments.flows {
-        let cycles = |mut run: Box<dyn FnMut(u64) -> f64>| {
-            let mut rounds: Vec<f64> = (0..arguments.rounds).map(|_| run(arguments.packets) * ghz).collect();
-            rounds.sort_by(f64::total_cmp);
-            rounds[rounds.len() / 2]
-        };
-        let floor = cycles(engine::floor(flows));
-        let rest: Vec<f64> = established.iter().map(|&case| cycles(engine::measure(case, flows))).collect();
-        for (case, cycles) in established.iter().zip(&rest) {
-            all.push(
-                json!({ "name": case.name(), "flows": flows, "cycles": cycles, "floor": floor, "ghz": ghz }),
-            );
+        let mut floor = engine::floor(flows);
+        let mut line = format!("{flows:>10}");
+        for (nth, &case) in established.iter().enumerate() {
+            let mut run = engine::measure(case, flows);
+            // Alternately: what the machine has for us changes from second to second.
+            let rounds = (0..arguments.rounds).map(|_| {
+                let floor = floor(arguments.packets) * ghz;
+                (floor, run(arguments.packets) * ghz)
+            });
+            let rounds: Vec<(f64, f64)> = rounds.collect();
+            let floor = median(rounds.iter().map(|(floor, _)| *floor));
+            let cycles = median(rounds.iter().map(|(_, cycles)| *cycles));
+            let times = median(rounds.iter().map(|(floor, cycles)| cycles / floor));
+            all.push(json!({
+                "name": case.name(), "flows": flows, "cycles": cycles, "floor": floor, "times": times, "ghz": ghz,
+            }));
+            if nth == 0 {
+                line += &format!(" {floor:>8.1}");
+            }
+            line += &format!(" {cycles:>8.1}");
         }
         if !arguments.json {
-            let rest: Vec<String> = rest.iter().map(|cycles| format!("{cycles:>8.1}")).collect();
-            println!("{flows:>10} {floor:>8.1} {}", rest.join(" "));
+            println!("{line}");
         }
     }
     if arguments.json {

@@ -66,7 +66,7 @@ impl Measure {
             Kind::Engine | Kind::Figures | Kind::Hold => {
                 self.discard();
                 match &case.kind {
-                    Kind::Engine => engine::cycles(&self.place, self.rounds)?,
+                    Kind::Engine => engine::cycles(&self.place)?,
                     Kind::Figures => vec![engine::figures(&self.place)?],
                     _ => vec![engine::hold(&self.place)?],
                 }
