@@ -260,14 +260,9 @@ impl<'a, A: Address> Pass<'a, A> {
         if forwarded && !nat && self.tables.is_local(&packet.src_ip()) {
             return Verdict::Punt(frame.nic_port());
         }
-        if forwarded && link::ttl(packet, frame) <= 1 {
-            return self.answer(icmp::Answer::TimeExceeded, Counter::TtlExceeded, packet, frame);
-        }
         let hop = self.tables.routes().lookup(packet.dst_ip());
         let mtu = if forwarded { hop.mtu() } else { u16::MAX };
-        if packet.ip_len > mtu
-            && let Some(verdict) = self.refuse_long(mtu, packet, frame)
-        {
+        if let Some(verdict) = self.refuse_to_forward(mtu, packet, frame) {
             return verdict;
         }
         match self.bound_server(index) {
@@ -291,6 +286,21 @@ impl<'a, A: Address> Pass<'a, A> {
         }
         let verdict = self.send_reply(&hop, packet, frame);
         if packet.ip_len > mtu { self.cut(mtu, verdict, packet, frame) } else { verdict }
+    }
+
+    /// The verdict on a server's packet that may not be forwarded, and so does not get to IPVS: its TTL is spent, or it is too
+    /// long and must not be cut.
+    #[inline]
+    pub(crate) fn refuse_to_forward<F: Frame>(
+        &mut self,
+        mtu: u16,
+        packet: &Packet,
+        frame: &mut F,
+    ) -> Option<Verdict> {
+        if !self.origin.is_kernel() && link::ttl(packet, frame) <= 1 {
+            return Some(self.answer(icmp::Answer::TimeExceeded, Counter::TtlExceeded, packet, frame));
+        }
+        if packet.ip_len > mtu { self.refuse_long(mtu, packet, frame) } else { None }
     }
 
     /// A reply goes on its way to the client as any forwarded packet does. What the kernel sent is on its way already.

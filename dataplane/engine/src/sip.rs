@@ -83,6 +83,13 @@ impl<A: Address> Pass<'_, A> {
         if vport == 0 || server.dport == 0 || packet.protocol != protocol::UDP {
             return None;
         }
+        // Only what would make a connection is looked at; the rest goes its usual way.
+        call_id(payload(packet, frame.bytes()))?;
+        let mtu =
+            if self.origin.is_kernel() { u16::MAX } else { tables.routes().lookup(packet.dst_ip()).mtu() };
+        if let Some(verdict) = self.refuse_to_forward(mtu, packet, frame) {
+            return Some(verdict);
+        }
         let index =
             self.enrol_outgoing(service, persistence, server, (A::from_ip(vaddr)?, vport), packet, frame)?;
         let verdict = self.reply(index, packet, frame);

@@ -42,10 +42,7 @@ fn cycles_row(result: &Value) -> Result<Row> {
         _ => None,
     };
     let checks = limits.filter(|_| flows == AT).map(|(multiple, most)| {
-        vec![
-            Check::at_most("times the floor", times, multiple),
-            Check::at_most("cycles", cycles, most),
-        ]
+        vec![Check::at_most("times the floor", times, multiple), Check::at_most("cycles", cycles, most)]
     });
     Ok(Row {
         name: format!("{name}-{flows}"),

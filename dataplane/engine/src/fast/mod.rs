@@ -162,13 +162,7 @@ impl<A: Read> Lane<'_, A> {
 /// Takes the parts of a lane, so that a lane need not lie in memory.
 #[cold]
 #[inline(never)]
-fn announce<A: Read>(
-    table: &mut ConnTable<A>,
-    core: &mut Core,
-    tables: &Tables,
-    now: Tick,
-    index: Index,
-) {
+fn announce<A: Read>(table: &mut ConnTable<A>, core: &mut Core, tables: &Tables, now: Tick, index: Index) {
     Pass { table, core, tables, now, origin: Origin::Wire }.announce(index);
 }
 

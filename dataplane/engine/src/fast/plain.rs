@@ -194,7 +194,10 @@ impl Read for u32 {
         let head: &[u8; HEAD] = bytes.first_chunk()?;
         let (ethernet, rest) = head.split_first_chunk::<L3>()?;
         let (header, l4_ports) = rest.split_first_chunk::<IPV4_LEN>()?;
-        if !gate.lets_pass(ethernet.first_chunk()?) || ethernet[12..] != ETHERTYPE || header[0] != VERSION_AND_LEN {
+        if !gate.lets_pass(ethernet.first_chunk()?)
+            || ethernet[12..] != ETHERTYPE
+            || header[0] != VERSION_AND_LEN
+        {
             return None;
         }
         let ip_len = be16(header, 2);
