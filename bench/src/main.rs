@@ -14,6 +14,7 @@ use clap::Parser;
 use engine::Case;
 use figures::Figure;
 use serde_json::json;
+use std::num::NonZeroUsize;
 
 /// Which table sizes and methods to measure.
 #[derive(Debug, Parser)]
@@ -34,8 +35,8 @@ struct Arguments {
     #[arg(long, default_value_t = 100_000_000)]
     hold: u32,
     /// Rounds; the median counts.
-    #[arg(long, default_value_t = 3)]
-    rounds: usize,
+    #[arg(long, default_value = "3")]
+    rounds: NonZeroUsize,
     /// Runs the cases once each and prints nothing, for callgrind.
     #[arg(long)]
     bare: bool,
@@ -93,19 +94,20 @@ fn cases(arguments: &Arguments) {
     let ghz = traffic::clock_ghz();
     let (fresh, established): (Vec<_>, Vec<_>) =
         arguments.cases.iter().copied().partition(|case| !case.is_established());
-    if !arguments.json {
+    if !arguments.json && !established.is_empty() {
         println!("engine alone, UDP, {ghz:.2} GHz: cycles per packet (median of {})", arguments.rounds);
         let names: Vec<String> = established.iter().map(|case| format!("{:>8}", case.name())).collect();
         println!("{:>10} {:>8} {}", "flows", "floor", names.join(" "));
     }
     let mut all = Vec::new();
-    for &flows in &arguments.flows {
+    let sizes = if established.is_empty() { &[][..] } else { &arguments.flows };
+    for &flows in sizes {
         let mut floor = engine::floor(flows);
         let mut line = format!("{flows:>10}");
         for (nth, &case) in established.iter().enumerate() {
             let mut run = engine::measure(case, flows);
             // Alternately: what the machine has for us changes from second to second.
-            let rounds = (0..arguments.rounds).map(|_| {
+            let rounds = (0..arguments.rounds.get()).map(|_| {
                 let floor = floor(arguments.packets) * ghz;
                 (floor, run(arguments.packets) * ghz)
             });

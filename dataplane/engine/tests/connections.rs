@@ -228,6 +228,22 @@ fn a_flood_of_syns_leaves_established_connections_alone() {
     assert_eq!(states(&rig).iter().filter(|(state, _)| *state == "ESTABLISHED").count(), 32);
 }
 
+/// Where no round of the poll loop has come between, the packet that finds the table full looks for what is due itself.
+#[test]
+fn what_is_due_makes_room_in_a_full_table() {
+    let setup = Setup::new(UDP, "10.0.1.100", ForwardingMethod::DirectRouting, &["10.0.2.11"]);
+    let mut rig = Rig::with_workers(&[setup], 1, 8);
+    let new = |cport| between("192.0.2.9", "10.0.1.100").udp(cport, 80);
+    for cport in 1..9 {
+        rig.outside(new(cport)).sent(INSIDE);
+    }
+    rig.now.0 += 299_000;
+    assert_eq!(rig.outside(new(9)).verdict, Verdict::Drop(Counter::ConnTableFull), "none is due");
+    rig.now.0 += 2_000;
+    rig.outside(new(9)).sent(INSIDE);
+    assert_eq!(states(&rig), [("UDP", 300)], "and nothing else");
+}
+
 #[test]
 fn a_full_table_still_serves_hashed_direct_routing() {
     let servers = ["10.0.2.11", "10.0.2.12"];

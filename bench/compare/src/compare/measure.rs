@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 use shunt_compare::orders::{Payload, Run};
 
-/// Connections of a table that new flows must not fill within a measurement: 6 rounds of a second.
+/// Connections of a table that new flows must not fill within a measurement.
 const MAX_NEW: u32 = 32_000_000;
 /// How long a round of new flows is: six of them fit in the table at 10 M flows a second.
 const FRESH_MS: u64 = 500;
