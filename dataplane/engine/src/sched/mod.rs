@@ -126,7 +126,7 @@ impl Schedulers {
         self.random = Random::new(seed);
     }
 
-    /// Also takes memory (76 bytes) for servers with ids below `servers_max`, so that `lc`, `wlc`, `sed`, `nq`, `fo` and
+    /// Also takes memory (44 bytes) for servers with ids below `servers_max`, so that `lc`, `wlc`, `sed`, `nq`, `fo` and
     /// `ovf` need not look at all servers of a large service at each pick. Who uses it calls
     /// [`Schedulers::load_changed`].
     #[must_use]
@@ -137,7 +137,7 @@ impl Schedulers {
 
     /// To be called after this worker changed the active or total count or the overload flag of a server. Cheap: the
     /// change is looked at when the service is asked next. Without it picks are right to some milliseconds only.
-    #[inline]
+    #[inline(always)]
     pub fn load_changed(&mut self, id: ServerId) {
         self.tournaments.mark(id);
     }

@@ -1,16 +1,18 @@
 //! The best of a thousand servers without looking at a thousand servers.
 //!
-//! A worker keeps a knock-out tournament per service: matches of four neighbours on the list, whose winners meet in matches
-//! of four, and so on to one champion; of equals the earlier wins. A pick reads the champion. When a server's load changes,
-//! its matches are played again, one on each level. The answer is the one that a scan of the list gives, to the tie.
+//! A worker keeps a knock-out tournament per service: matches of eight neighbours on the list, whose winners meet in
+//! matches of eight, and so on to one champion; of equals the earlier wins. A pick reads the champion. When a server's load
+//! changes, its matches are played again, one on each level. The answer is the one that a scan of the list gives, to the tie.
 //!
 //! A worker knows what it changed itself ([`Tournaments::mark`]) and plays that again at the next pick. What others
 //! changed it cannot know: so at the first pick of every tick (1 ms) it reads the loads of the next [`READ_AGAIN`] servers
 //! again, in turn. That bounds the lag (1 ms for 64 servers, 16 ms for 1,000, of a service that is busy) and the cost.
 //!
-//! How a server stands is one number, `cost / weight` as a 64-bit float, so that a match is one comparison. A division that
-//! is rounded right gives the same number for equal fractions, and different ones for any two whose cost is below 2^36 and
-//! whose weight is at most 2^16: they differ by more than 2^-52 of their size. Where there is a larger one, all are scanned.
+//! How a server stands and where it is on the list are one number, its [key](Scale::key): `cost / weight` as a 64-bit
+//! float whose last bits give way to the place. So a match is the least of eight floats, which processors find without a
+//! branch, and nothing else goes up the tree. Equal fractions give equal bits, which leaves the choice to the place; of
+//! different ones the bits that stay tell which is less, as long as costs and weights are below what [`Scale`] says. Where
+//! there is a larger one, all are scanned.
 //!
 //! Trees lie in an arena that is taken at construction. They are only caches: if the arena is full, all are forgotten
 //! and built again as services ask for them.
@@ -19,13 +21,12 @@ use super::ranking::{Standing, best};
 use crate::board::Boards;
 use crate::tables::{Candidate, ServerId, Service};
 use crate::tick::Tick;
-use std::hint::select_unpredictable;
 
 /// Smaller services are scanned.
-const SERVERS_MIN: usize = 4;
+const SERVERS_MIN: usize = 2;
 
-/// Players of a match. With two there are twice as many levels, and more instructions in all.
-const PLAYERS: usize = 4;
+/// Players of a match: their keys fill a cache line.
+const PLAYERS: usize = 8;
 
 /// Servers whose loads are read again in a tick, as other workers may have changed them.
 const READ_AGAIN: u32 = 64;
@@ -34,70 +35,113 @@ const READ_AGAIN: u32 = 64;
 const UNCHANGED: u32 = u32::MAX;
 const END: u32 = u32::MAX - 1;
 
-/// Costs and weights beyond these are not told apart exactly.
-const COST_END: u64 = 1 << 36;
-const WEIGHT_MAX: i32 = 1 << 16;
+/// The serial of no plan.
+const NO_LIST: u64 = u64::MAX;
 
-/// The key of a server that is not to be chosen: greater than that of any other, and not the greatest number there is.
-const OUT: u64 = u64::MAX - 1;
+/// The key of a server that is not to be chosen, but for its place: greater than any fraction. A power of two, as no key
+/// of such a server may be less.
+const OUT: f64 = (1u128 << 100) as f64;
 
-/// Who meets, and how they stand: a cache line.
+/// What stands for a fraction of 0: less than any other, and no subnormal number whatever the place.
+const NOTHING: f64 = 1.0 / OUT;
+
+/// The keys of those who meet.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
-struct Match {
-    /// The bits of floats that are not negative: they are in the order of the numbers.
-    keys: [u64; PLAYERS],
-    /// Places of the list.
-    places: [u32; PLAYERS],
-}
+struct Match([f64; PLAYERS]);
 
 /// A match without players.
-const EMPTY: Match = Match { keys: [OUT; PLAYERS], places: [0; PLAYERS] };
+const EMPTY: Match = Match([OUT; PLAYERS]);
+
+/// From the seventh on, the least that leaves a key as it is; eight from `7 - player` on have the greatest at `player`.
+const AT_SEVENTH: [f64; 2 * PLAYERS - 1] = {
+    let mut floors = [0.0; 2 * PLAYERS - 1];
+    floors[PLAYERS - 1] = OUT;
+    floors
+};
 
 impl Match {
-    /// Who stands best; of equals the first. That cannot be predicted, so nothing branches on it.
-    #[inline]
-    fn winner(&self) -> (u64, u32) {
-        let [one, two, three, four] = self.keys;
-        let (left, right) = (two < one, four < three);
-        let (best_left, best_right) =
-            (select_unpredictable(left, two, one), select_unpredictable(right, four, three));
-        let is_right = best_right < best_left;
-        let player = select_unpredictable(is_right, 2 + usize::from(right), usize::from(left));
-        (select_unpredictable(is_right, best_right, best_left), self.places[player % PLAYERS])
+    /// Puts a key in the place of a player's, and returns the winner's.
+    ///
+    /// Written so that the compiler makes it a dozen instructions of SSE2, and that what takes time does not wait for
+    /// the key, which comes from the match below: the best of the others is found first.
+    #[inline(always)]
+    fn play(&mut self, player: usize, key: f64) -> f64 {
+        let less = |one: f64, other: f64| if one < other { one } else { other };
+        let more = |one: f64, other: f64| if one > other { one } else { other };
+        let player = player % PLAYERS;
+        let floors: &[f64; PLAYERS] =
+            AT_SEVENTH[PLAYERS - 1 - player..].first_chunk().unwrap_or(&[0.0; PLAYERS]);
+        let Match(keys) = *self;
+        let [a, b, c, d, e, f, g, h] = std::array::from_fn(|n| more(floors[n], keys[n]));
+        let [a, b, c, d] = [less(a, e), less(b, f), less(c, g), less(d, h)];
+        let [a, b] = [less(a, c), less(b, d)];
+        self.0[player] = key;
+        less(key, less(a, b))
     }
 }
 
-/// What is compared. `None` if it would not be exact.
-fn key(standing: Standing) -> Option<u64> {
-    if standing == Standing::OUT {
-        return Some(OUT);
+/// How the keys of a service's servers are made.
+///
+/// Of two fractions `a / b < c / d` the greater is greater by at least 1 of `b × c` parts of it. If 52 - p bits stay
+/// behind the point and `b × c` is at most 2^(51 - p), the rounding of the division (2^-53 of each) cannot hide that.
+#[derive(Clone, Copy, Debug)]
+struct Scale {
+    /// The last bits, in which the place is.
+    places: u64,
+    /// Costs up to here are told apart.
+    cost_max: u64,
+}
+
+impl Scale {
+    fn of(servers: &[Candidate]) -> Scale {
+        let bits = usize::BITS - servers.len().saturating_sub(1).leading_zeros();
+        let weight_max = servers.iter().map(|server| server.weight).max().unwrap_or(1).max(1);
+        Scale { places: (1 << bits) - 1, cost_max: (1 << (51 - bits)) / u64::from(weight_max.unsigned_abs()) }
     }
-    let exact = standing.cost < COST_END && standing.weight <= WEIGHT_MAX;
-    exact.then(|| (standing.cost as f64 / f64::from(standing.weight)).to_bits())
+
+    /// What is compared. `None` if it would not be exact.
+    #[inline(always)]
+    fn key(self, standing: Standing, place: u32) -> Option<f64> {
+        let fraction = if standing == Standing::OUT {
+            OUT
+        } else if standing.cost <= self.cost_max {
+            (standing.cost as f64 / f64::from(standing.weight)).max(NOTHING)
+        } else {
+            return None;
+        };
+        Some(f64::from_bits(fraction.to_bits() & !self.places | u64::from(place)))
+    }
+
+    fn place(self, key: f64) -> usize {
+        (key.to_bits() & self.places) as usize
+    }
 }
 
 /// One service's tournament.
+///
+/// Its matches lie in the arena as a heap: the last one (of the champion) first, then the eight whose winners meet in it,
+/// and so on, the servers' last. So players are numbered through, and the winner of match `n` plays next as player `n - 1`.
 #[derive(Clone, Copy, Debug)]
 struct Tree {
-    /// Which list it was built for, and in which life of the arena.
+    /// Which list it was built for; [`NO_LIST`] if it has no room in the arena.
     serial: u64,
-    life: u64,
     /// When loads were read again, and up to where.
     read: Tick,
     hand: u32,
     /// Are all keys exact?
     exact: bool,
-    /// Its matches in the arena: those of the servers, then those of their winners, and so on to the last one.
+    scale: Scale,
+    /// Its first match in the arena.
     first: u32,
     /// Matches reserved there.
     room: u32,
-    /// Matches on the first level.
-    width: u32,
+    /// The player who is the first server of the list.
+    servers: u32,
     /// First of the list of changes: a server's id.
     changes: u32,
-    /// Who has won.
-    champion: (u64, u32),
+    /// The key of who has won.
+    champion: f64,
 }
 
 /// Where a server is. Possibly out of date: then a change of it is noted in another service, which does no harm.
@@ -114,45 +158,48 @@ struct Place {
 pub struct Tournaments {
     matches: Box<[Match]>,
     used: usize,
-    life: u64,
     trees: Box<[Tree]>,
     places: Box<[Place]>,
 }
 
-/// Matches of a tournament whose first level has so many.
-fn matches_of(width: u32) -> u32 {
-    let above =
-        std::iter::successors(Some(width), |&width| (width > 1).then(|| width.div_ceil(PLAYERS as u32)));
-    above.sum()
+/// Matches behind those in which this many servers play.
+fn matches_above(servers: usize) -> usize {
+    let mut above = 0;
+    let mut level = 1;
+    while level * PLAYERS < servers {
+        above += level;
+        level *= PLAYERS;
+    }
+    above
 }
 
 impl Tournaments {
-    /// Memory for services and servers with ids below these: 80 and 76 bytes each.
+    /// Memory for services and servers with ids below these: 64 and 44 bytes each.
     pub fn new(services_max: usize, servers_max: usize) -> Tournaments {
         let tree = Tree {
-            serial: 0,
-            life: 0,
+            serial: NO_LIST,
             read: Tick(0),
             hand: 0,
             exact: true,
+            scale: Scale { places: 0, cost_max: 0 },
             first: 0,
             room: 0,
-            width: 0,
+            servers: 0,
             changes: END,
-            champion: (OUT, 0),
+            champion: OUT,
         };
         let place = Place { service: u32::MAX, place: 0, next: UNCHANGED };
         Tournaments {
-            // Five servers need three matches; no other number needs more for each.
-            matches: vec![EMPTY; servers_max].into(),
+            // Two servers need a match, nine need three; no other number needs more for each than two do.
+            matches: vec![EMPTY; servers_max.div_ceil(SERVERS_MIN)].into(),
             used: 0,
-            life: 1,
             trees: vec![tree; services_max].into(),
             places: vec![place; servers_max].into(),
         }
     }
 
     /// The server that stands best; of equals the first.
+    #[inline(always)]
     pub fn pick<'a>(
         &mut self,
         service: &'a Service,
@@ -160,12 +207,15 @@ impl Tournaments {
         now: Tick,
         standing: impl Fn(&Boards, &Candidate) -> Standing,
     ) -> Option<&'a Candidate> {
-        match self.trees.get(service.id.0 as usize) {
-            Some(tree)
-                if tree.life == self.life && tree.serial == service.plan.serial() && tree.read == now => {}
-            _ => return self.pick_anew(service, boards, now, standing),
+        match self.trees.get_mut(service.id.0 as usize) {
+            Some(tree) if tree.serial == service.plan.serial() && tree.read == now => {
+                while tree.changes != END {
+                    tree.play_change(&mut self.places, &mut self.matches, service, boards, &standing);
+                }
+                tree.winner(service, boards, standing)
+            }
+            _ => self.pick_anew(service, boards, now, standing),
         }
-        self.play(service, boards, standing)
     }
 
     /// The same where the list or the time is another than at the last pick.
@@ -180,43 +230,11 @@ impl Tournaments {
         if service.servers.len() < SERVERS_MIN || !self.bring_up(service, boards, now, &standing) {
             return best(&service.servers, boards, standing);
         }
-        self.play(service, boards, standing)
-    }
-
-    /// Plays again what changed since the last pick: who has won?
-    #[inline]
-    fn play<'a>(
-        &mut self,
-        service: &'a Service,
-        boards: &Boards,
-        standing: impl Fn(&Boards, &Candidate) -> Standing,
-    ) -> Option<&'a Candidate> {
-        let nth = service.id.0 as usize;
-        while self.trees[nth].changes != END {
-            self.play_change(service, boards, &standing);
-        }
-        self.trees[nth].winner(service, boards, standing)
-    }
-
-    /// Plays again what changed first since the last pick. A function of its own, so that it has the registers for itself.
-    #[inline(never)]
-    fn play_change(
-        &mut self,
-        service: &Service,
-        boards: &Boards,
-        standing: impl Fn(&Boards, &Candidate) -> Standing,
-    ) {
-        let Some(tree) = self.trees.get_mut(service.id.0 as usize) else { return };
-        let id = std::mem::replace(&mut tree.changes, END);
-        let Some(known) = self.places.get_mut(id as usize) else { return };
-        tree.changes = std::mem::replace(&mut known.next, UNCHANGED);
-        if let Some(server) = service.servers.get(known.place as usize) {
-            tree.update(&mut self.matches, known.place, standing(boards, server));
-        }
+        self.pick(service, boards, now, standing)
     }
 
     /// This worker changed a count or the overload flag of a server.
-    #[inline]
+    #[inline(always)]
     pub fn mark(&mut self, id: ServerId) {
         let Some(known) = self.places.get_mut(id.0 as usize) else { return };
         let Some(tree) = self.trees.get_mut(known.service as usize) else { return };
@@ -234,13 +252,13 @@ impl Tournaments {
         standing: impl Fn(&Boards, &Candidate) -> Standing,
     ) -> bool {
         let Some(tree) = self.trees.get_mut(service.id.0 as usize) else { return false };
-        if tree.life == self.life && tree.serial == service.plan.serial() {
+        if tree.serial == service.plan.serial() {
             tree.read_again(&mut self.matches, service, boards, now, &standing);
             return true;
         }
-        let width = service.servers.len().div_ceil(PLAYERS) as u32;
-        let room = matches_of(width);
-        if (tree.life != self.life || tree.room < room) && !self.reserve(service.id.0 as usize, room) {
+        let above = matches_above(service.servers.len());
+        let room = (above + service.servers.len().div_ceil(PLAYERS)) as u32;
+        if tree.room < room && !self.reserve(service.id.0 as usize, room) {
             return false;
         }
         let tree = &mut self.trees[service.id.0 as usize];
@@ -249,7 +267,8 @@ impl Tournaments {
             read: now,
             hand: 0,
             exact: true,
-            width,
+            scale: Scale::of(&service.servers),
+            servers: (above * PLAYERS) as u32,
             changes: END,
             ..*tree
         };
@@ -263,10 +282,11 @@ impl Tournaments {
             return false;
         }
         if self.used + room as usize > self.matches.len() {
-            (self.used, self.life) = (0, self.life + 1);
+            self.trees.iter_mut().for_each(|tree| (tree.serial, tree.room) = (NO_LIST, 0));
+            self.used = 0;
         }
         let tree = &mut self.trees[service];
-        (tree.first, tree.room, tree.life) = (self.used as u32, room, self.life);
+        (tree.first, tree.room) = (self.used as u32, room);
         self.used += room as usize;
         true
     }
@@ -278,46 +298,19 @@ impl Tournaments {
         standing: impl Fn(&Boards, &Candidate) -> Standing,
     ) {
         let tree = &mut self.trees[service.id.0 as usize];
-        let matches = tree.matches(&mut self.matches);
-        matches.fill(EMPTY);
+        self.matches[tree.first as usize..][..tree.room as usize].fill(EMPTY);
         for (place, server) in (0..).zip(&service.servers[..]) {
-            let key = key(standing(boards, server));
-            tree.exact &= key.is_some();
-            let (level, player) = (place as usize / PLAYERS, place as usize % PLAYERS);
-            (matches[level].keys[player], matches[level].places[player]) = (key.unwrap_or(OUT), place);
+            tree.update(&mut self.matches, place, standing(boards, server));
             if let Some(known) = self.places.get_mut(server.id.0 as usize) {
                 *known = Place { service: service.id.0, place, next: UNCHANGED };
             }
         }
-        // Winners lie behind all matches of their level, in the same order: the next place is always the next winner's.
-        let width = tree.width as usize;
-        for winner in 0..matches.len() - 1 {
-            let (at, player) = above(width, winner);
-            (matches[at].keys[player], matches[at].places[player]) = matches[winner].winner();
-        }
-        tree.champion = matches[matches.len() - 1].winner();
     }
-}
-
-/// Where the winner of a match plays next: in which match, as which player. `width`: matches on the first level.
-fn above(width: usize, of: usize) -> (usize, usize) {
-    let (mut first, mut count) = (0, width);
-    while of >= first + count {
-        first += count;
-        count = count.div_ceil(PLAYERS);
-    }
-    (first + count + (of - first) / PLAYERS, (of - first) % PLAYERS)
 }
 
 impl Tree {
-    /// Its part of the arena.
-    #[inline]
-    fn matches<'a>(&self, arena: &'a mut [Match]) -> &'a mut [Match] {
-        &mut arena[self.first as usize..][..matches_of(self.width) as usize]
-    }
-
     /// Who has won, or, where keys are not exact, who wins a scan.
-    #[inline]
+    #[inline(always)]
     fn winner<'a>(
         &self,
         service: &'a Service,
@@ -327,8 +320,25 @@ impl Tree {
         if !self.exact {
             return best(&service.servers, boards, standing);
         }
-        let (key, place) = self.champion;
-        if key == OUT { None } else { service.servers.get(place as usize) }
+        if self.champion < OUT { service.servers.get(self.scale.place(self.champion)) } else { None }
+    }
+
+    /// Plays again what changed first since the last pick.
+    #[inline(always)]
+    fn play_change(
+        &mut self,
+        places: &mut [Place],
+        arena: &mut [Match],
+        service: &Service,
+        boards: &Boards,
+        standing: impl Fn(&Boards, &Candidate) -> Standing,
+    ) {
+        let id = std::mem::replace(&mut self.changes, END);
+        let Some(known) = places.get_mut(id as usize) else { return };
+        self.changes = std::mem::replace(&mut known.next, UNCHANGED);
+        if let Some(server) = service.servers.get(known.place as usize) {
+            self.update(arena, known.place, standing(boards, server));
+        }
     }
 
     /// Plays again what others changed, for the servers whose turn it is.
@@ -343,7 +353,12 @@ impl Tree {
         let count = service.servers.len() as u32;
         let until = count.min(self.hand + READ_AGAIN);
         for place in self.hand..until {
-            self.update(arena, place, standing(boards, &service.servers[place as usize]));
+            let player = (self.servers + place) as usize;
+            let known = arena[self.first as usize + player / PLAYERS].0[player % PLAYERS];
+            let standing = standing(boards, &service.servers[place as usize]);
+            if self.scale.key(standing, place) != Some(known) {
+                self.update(arena, place, standing);
+            }
         }
         (self.read, self.hand) = (now, if until < count { until } else { 0 });
     }
@@ -352,24 +367,16 @@ impl Tree {
     /// not be exact.
     #[inline(always)]
     fn update(&mut self, arena: &mut [Match], place: u32, standing: Standing) {
-        let Some(key) = key(standing) else {
+        let Some(mut best) = self.scale.key(standing, place) else {
             self.exact = false;
             return;
         };
-        let mut best = (key, place);
-        let (mut nth, mut first, mut count) = (place as usize, self.first as usize, self.width as usize);
-        if arena[first + nth / PLAYERS].keys[nth % PLAYERS] == key {
-            return;
+        let matches = &mut arena[self.first as usize..];
+        let mut player = (self.servers + place) as usize;
+        while player >= PLAYERS {
+            best = matches[player / PLAYERS].play(player, best);
+            player = player / PLAYERS - 1;
         }
-        loop {
-            let here = &mut arena[first + nth / PLAYERS];
-            (here.keys[nth % PLAYERS], here.places[nth % PLAYERS]) = best;
-            best = here.winner();
-            if count <= 1 {
-                break;
-            }
-            (nth, first, count) = (nth / PLAYERS, first + count, count.div_ceil(PLAYERS));
-        }
-        self.champion = best;
+        self.champion = matches[0].play(player, best);
     }
 }

@@ -115,11 +115,16 @@ fn large(id: u32, first: u32, count: u32) -> Service {
 #[test]
 fn a_full_arena_is_emptied_and_filled_again() {
     let boards = Boards::new(1, 500);
-    // Room for 1,000 leaves: 128, 512 and 128 fit, another 512 does not.
+    // Lists that grow are moved, and leave their places behind.
     let mut trees = Tournaments::new(4, 500);
-    for round in 0..10 {
-        let lists =
-            [(0, 0, 70), (1, 70, 300), (2, 370, 70), (1, 70, 257 + round), (1, 70, 65), (2, 370, 129)];
+    for round in 0..30 {
+        let lists = [
+            (0, 0, 70 + round),
+            (1, 100, 200 + 3 * round),
+            (2, 370, 70),
+            (1, 70, 65),
+            (2, 370, 2 + 4 * round),
+        ];
         for (id, first, count) in lists {
             let service = large(id, first, count);
             let chosen = trees.pick(&service, &boards, Tick(round.into()), wlc::standing);
@@ -135,6 +140,41 @@ fn a_service_larger_than_the_arena_is_scanned() {
     let service = large(0, 0, 100);
     trees.mark(ServerId(3));
     assert_eq!(trees.pick(&service, &boards, Tick(0), wlc::standing).map(|server| server.id.0), Some(99));
+}
+
+/// Keys hold the place as well, at the cost of bits of the fraction: fractions that are as near as can be stay apart, and
+/// of equal ones the first wins. Costs go beyond what keys tell apart, to where all are scanned.
+#[test]
+fn fractions_next_to_each_other_are_told_apart() {
+    let mut random = crate::sched::random::Random::new(7);
+    let mut below = |end: u64| random.below(end);
+    for (count, rounds) in [(2, 20_000), (3, 20_000), (9, 5_000), (70, 500), (1025, 50)] {
+        let boards = Boards::new(1, 1100);
+        let mut trees = Tournaments::new(1, 1100);
+        for _ in 0..rounds {
+            let weight_max = 1 << below(17);
+            let weights: Vec<i32> = (0..count).map(|_| 1 + below(weight_max) as i32).collect();
+            // All as dear for their weight, but for 1 or 2 in all.
+            let each = 1 << below(24);
+            let costs: Vec<u64> =
+                weights.iter().map(|&weight| each * weight.unsigned_abs() as u64 + 1 + below(2)).collect();
+            let mut service = large(0, 0, 0);
+            for (id, &weight) in (0..).zip(&weights) {
+                let daddr = [10, 7, 0, 1].into();
+                service.link(Candidate { id: ServerId(id), weight, last_weight: weight, daddr, dport: 80 });
+            }
+            let view = |_: &Boards, server: &Candidate| Standing {
+                cost: costs[server.id.0 as usize],
+                weight: server.weight,
+            };
+            let picked = trees.pick(&service, &boards, Tick(0), view).map(|server| server.id);
+            assert_eq!(
+                picked,
+                best(&service.servers, &boards, view).map(|server| server.id),
+                "{costs:?} {weights:?}"
+            );
+        }
+    }
 }
 
 /// Weights that no float of 64 bits tells apart exactly: the list is scanned.
