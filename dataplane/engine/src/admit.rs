@@ -300,6 +300,7 @@ impl<'a, A: Address> Pass<'a, A> {
         let candidate = self.table.sweep(EVICTION_LOOKS, expendable);
         if let Some(index) = candidate {
             self.discard(index);
+            self.table.expect_sweep();
         }
         candidate.is_some()
     }
@@ -341,6 +342,7 @@ impl<'a, A: Address> Pass<'a, A> {
 }
 
 /// The director's own address, or one that is no host's, as source of a packet from outside: the kernel drops it.
+#[inline(always)]
 pub(crate) fn is_martian(tables: &Tables, source: IpAddr) -> bool {
     let nobodys = match source {
         IpAddr::V4(source) => {

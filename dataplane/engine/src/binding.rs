@@ -15,6 +15,7 @@ pub fn lower_threshold(server: &Server) -> u32 {
 }
 
 /// A new connection names its server.
+#[inline(always)]
 pub fn bind<A: Address>(boards: &Boards, server: &Server, conn: &Conn<A>) {
     let Some(counts) = boards.mine(conn.server) else { return };
     step(&counts.total, 1);
@@ -27,6 +28,7 @@ pub fn bind<A: Address>(boards: &Boards, server: &Server, conn: &Conn<A>) {
 }
 
 /// A connection is gone.
+#[inline(always)]
 pub fn unbind<A: Address>(boards: &Boards, tables: &Tables, conn: &Conn<A>) {
     let Some(counts) = boards.mine(conn.server) else { return };
     if !conn.has(flag::INACTIVE) {

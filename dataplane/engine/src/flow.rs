@@ -380,6 +380,7 @@ impl<'a, A: Address> Pass<'a, A> {
     }
 
     /// What a connection that is no longer in the table leaves.
+    #[inline(always)]
     fn forget(&mut self, conn: &Conn<A>) {
         binding::unbind(&self.core.boards, self.tables, conn);
         self.core.schedulers.load_changed(conn.server);

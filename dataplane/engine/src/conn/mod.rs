@@ -33,6 +33,9 @@ impl<A: Address> Timed for Conn<A> {
     }
 }
 
+/// How far ahead of the hand buckets are asked for.
+const EXPECTED: usize = 4;
+
 /// The table.
 #[derive(Debug)]
 pub struct ConnTable<A> {
@@ -47,6 +50,8 @@ pub struct ConnTable<A> {
     len: u32,
     /// Where the search for an expendable entry goes on.
     hand: Index,
+    /// Connections that will probably be found there, and the probes of their requests.
+    expected: [(Index, Probe); EXPECTED],
 }
 
 impl<A: Address> ConnTable<A> {
@@ -66,6 +71,7 @@ impl<A: Address> ConnTable<A> {
             free: if capacity > 0 { 0 } else { NIL },
             len: 0,
             hand: 0,
+            expected: [(NIL, Probe::NOWHERE); EXPECTED],
         }
     }
 
@@ -191,7 +197,7 @@ impl<A: Address> ConnTable<A> {
         *place = conn;
         place.flags |= flag::HASHED;
         place.last_seen = now.stamp();
-        let reply = self.reply_probe(index);
+        let is_nat = place.method() == ForwardingMethod::Nat;
         // The next connection will be written there, maybe a few packets from now.
         if let Some(next) = self.entries.get(next_free as usize) {
             shunt_hint::prefetch(next);
@@ -199,9 +205,7 @@ impl<A: Address> ConnTable<A> {
         if !self.buckets.insert(request, index) {
             return self.take_back(index, next_free);
         }
-        if let Some(reply) = reply
-            && !self.buckets.insert(reply, index)
-        {
+        if is_nat && !self.buckets.insert(self.nat_reply_probe(index), index) {
             self.buckets.remove(request, index);
             return self.take_back(index, next_free);
         }
@@ -223,25 +227,31 @@ impl<A: Address> ConnTable<A> {
         self.buckets.probe(self.key.hash(&self.entries[index as usize].request()))
     }
 
-    /// That of its replies, if they have a place of their own in the buckets.
-    #[inline]
-    fn reply_probe(&self, index: Index) -> Option<Probe> {
-        let entry = &self.entries[index as usize];
-        let nat = entry.method() == ForwardingMethod::Nat;
-        nat.then(|| self.buckets.probe(self.key.hash(&entry.reply())))
+    /// That of its replies. Those of NAT have a place of their own in the buckets, all others hash as requests do.
+    fn nat_reply_probe(&self, index: Index) -> Probe {
+        self.buckets.probe(self.key.hash(&self.entries[index as usize].reply()))
     }
 
     /// Takes a connection out of the table and returns what it was.
+    #[inline]
     pub fn remove(&mut self, index: Index) -> Conn<A> {
         self.wheel.remove(&mut self.entries, index);
         self.release(index)
     }
 
     /// Removes an entry that is in no slot of the wheel.
+    #[inline(always)]
     fn release(&mut self, index: Index) -> Conn<A> {
-        self.buckets.remove(self.request_probe(index), index);
-        if let Some(reply) = self.reply_probe(index) {
-            self.buckets.remove(reply, index);
+        let known = &mut self.expected[index as usize % EXPECTED];
+        let request = if known.0 == index {
+            known.0 = NIL;
+            known.1
+        } else {
+            self.request_probe(index)
+        };
+        self.buckets.remove(request, index);
+        if self.get(index).method() == ForwardingMethod::Nat {
+            self.buckets.remove(self.nat_reply_probe(index), index);
         }
         let entry = &mut self.entries[index as usize];
         let conn = entry.clone();
@@ -280,7 +290,7 @@ impl<A: Address> ConnTable<A> {
 
     /// Looks at the next `looks` entries, like the hand of a clock, for one that `expendable` gives up; if there is none, at
     /// as many in some other places. Connections that were made together lie together, so a place may hold only such as
-    /// stay. Asks the cache for what the removal of the next one will need.
+    /// stay.
     pub fn sweep(&mut self, looks: u32, expendable: impl Fn(&Conn<A>) -> bool) -> Option<Index> {
         const PLACES: u32 = 4;
         // A fraction (the golden ratio's) that leads everywhere.
@@ -292,7 +302,6 @@ impl<A: Address> ConnTable<A> {
                 let found = entry.has(flag::HASHED) && expendable(entry);
                 self.advance_hand(1);
                 if found {
-                    self.ask_bucket_of(self.hand);
                     return Some(index);
                 }
             }
@@ -307,13 +316,20 @@ impl<A: Address> ConnTable<A> {
             if next < u64::from(self.capacity()) { next } else { next - u64::from(self.capacity()) } as u32;
     }
 
-    fn ask_bucket_of(&self, index: Index) {
+    /// Asks the cache for what removals will need of the connections that [`ConnTable::sweep`] will probably find: for
+    /// another one at each call, some ahead, as a line from memory takes longer than an eviction.
+    pub fn expect_sweep(&mut self) {
+        let index = self.hand + EXPECTED as u32 - 1;
         if let Some(later) = self.entries.get(index as usize + 8) {
             shunt_hint::prefetch(later);
         }
-        if self.get(index).has(flag::HASHED) {
-            self.buckets.prefetch(self.request_probe(index));
-            self.reply_probe(index).into_iter().for_each(|reply| self.buckets.prefetch(reply));
+        if index < self.capacity() && self.get(index).has(flag::HASHED) {
+            let request = self.request_probe(index);
+            self.buckets.prefetch(request);
+            self.expected[index as usize % EXPECTED] = (index, request);
+            if self.get(index).method() == ForwardingMethod::Nat {
+                self.buckets.prefetch(self.nat_reply_probe(index));
+            }
         }
     }
 

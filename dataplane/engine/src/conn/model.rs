@@ -7,11 +7,26 @@ use std::collections::HashMap;
 
 #[derive(Clone, Copy, Debug, TypeGenerator)]
 enum Operation {
-    Insert { client: u8, nat: bool, timeout_s: u16 },
-    Remove { client: u8 },
-    Touch { client: u8, timeout_s: u16 },
-    Wait { ms: u32 },
+    Insert {
+        client: u8,
+        nat: bool,
+        timeout_s: u16,
+    },
+    Remove {
+        client: u8,
+    },
+    Touch {
+        client: u8,
+        timeout_s: u16,
+    },
+    Wait {
+        ms: u32,
+    },
     Expire,
+    /// Whoever is found goes, and those after him are expected to be next.
+    Evict {
+        looks: u8,
+    },
 }
 
 const CAPACITY: u32 = 24;
@@ -101,6 +116,14 @@ fn run(operations: &[Operation]) {
                 // Two slots of the wheel are the most that it may be late.
                 assert!(model.values().all(|known| known.due + 256 > now.0), "and not late");
             }
+            Operation::Evict { looks } => {
+                // Of odd clients none is given up, so that what was expected is not what is found.
+                if let Some(index) = table.sweep(u32::from(looks % 8), |conn| conn.cport % 2 == 0) {
+                    let gone = table.remove(index);
+                    assert!(gone.cport % 2 == 0 && model.remove(&(gone.cport as u8)).is_some());
+                }
+                table.expect_sweep();
+            }
         }
         check(&table, &model);
     }
@@ -123,11 +146,12 @@ fn behaves_like_a_map_for_long() {
         let operations: Vec<Operation> = (0..2000)
             .map(|_| {
                 let (client, timeout_s) = (random() as u8, (random() % 2000) as u16);
-                match random() % 8 {
+                match random() % 10 {
                     0..=2 => Operation::Insert { client, nat: random() % 2 == 0, timeout_s },
                     3 => Operation::Remove { client },
                     4 | 5 => Operation::Touch { client, timeout_s },
                     6 => Operation::Wait { ms: random() % 700_000 },
+                    7 | 8 => Operation::Evict { looks: random() as u8 },
                     _ => Operation::Expire,
                 }
             })

@@ -53,13 +53,15 @@ impl Wheel {
 
     /// The slot for an entry with so many milliseconds left: the first that begins after it is due. Never the one that
     /// is being worked off.
+    #[inline(always)]
     fn slot(&self, now: Tick, remaining_ms: i64) -> u16 {
         let due = now.0.saturating_add(remaining_ms.max(0) as u64);
         let slot = (due >> SLOT_SHIFT) + 1;
-        (slot.clamp(self.position + 1, self.position + SLOTS - 1) % SLOTS) as u16
+        (slot.max(self.position + 1).min(self.position + SLOTS - 1) % SLOTS) as u16
     }
 
     /// Files an entry that is in no slot.
+    #[inline(always)]
     pub fn insert<T: Timed>(&mut self, entries: &mut [T], index: Index, now: Tick) {
         let remaining = entries[index as usize].remaining_ms(now.stamp());
         let slot = self.slot(now, remaining);
@@ -73,6 +75,7 @@ impl Wheel {
     }
 
     /// Takes an entry out of its slot.
+    #[inline]
     pub fn remove<T: Timed>(&mut self, entries: &mut [T], index: Index) {
         let (links, slot) = entries[index as usize].place();
         let (Links { next, prev }, slot) = (*links, *slot);

@@ -112,6 +112,9 @@ impl<'a, A: Read> Lane<'a, A> {
             *verdict = Verdict::Drop(Counter::ConnTableFull);
             return Some(());
         };
+        if server.method == ForwardingMethod::Nat {
+            nat::prepare(self.table.get_mut(index));
+        }
         binding::bind(&self.core.boards, server, self.table.get(index));
         self.core.schedulers.load_changed(server.id);
         self.pass().count_connection(server);
@@ -130,21 +133,16 @@ impl<'a, A: Read> Lane<'a, A> {
         plain.ip_len <= limit
     }
 
-    /// As it is after its first packet.
+    /// As it is after its first packet, but for what NAT rewrites.
     #[inline(always)]
     fn connection(&self, plain: &Plain<A>, server: &Server, dport: u16) -> Conn<A> {
-        let (core, method) = (&self.core, server.method);
+        let core = &self.core;
         let daddr = A::from_ip(server.daddr).unwrap_or_default();
-        let mut conn = Conn::new(plain.tuple(), method, server.id, daddr, dport);
-        conn.state = state::next(conn.state, conn.request_way(), plain.signal(), core.defence.secure_tcp);
-        if state::is_active(plain.protocol, conn.state) {
-            conn.flags &= !flag::INACTIVE;
-        }
-        conn.timeout_ms = core.timeouts.of(plain.protocol, conn.state);
-        if method == ForwardingMethod::Nat {
-            nat::prepare(&mut conn);
-        }
-        conn
+        let conn = Conn::new(plain.tuple(), server.method, server.id, daddr, dport);
+        let state = state::next(conn.state, conn.request_way(), plain.signal(), core.defence.secure_tcp);
+        let is_active = state::is_active(plain.protocol, state);
+        let flags = if is_active { conn.flags & !flag::INACTIVE } else { conn.flags };
+        Conn { state, flags, timeout_ms: core.timeouts.of(plain.protocol, state), ..conn }
     }
 }
 

@@ -133,7 +133,7 @@ const SECURE_REQUEST_ONLY: Transitions = [
 ];
 
 /// The state after a packet with these TCP flags.
-#[inline]
+#[inline(always)]
 #[must_use]
 pub fn next(state: u8, way: Way, flags: u8, secure: bool) -> u8 {
     // The first that applies: RST, SYN, FIN, ACK (spec §5.1); none of them closes.
