@@ -1,14 +1,20 @@
 //! `lc`: the least connections (spec `scheduling.md` §4). Weights matter only as zero or not.
 
 use super::load::{is_open, overhead};
-use super::ranking::Standing;
+use super::ranking::{Standing, View};
 use crate::board::Boards;
 use crate::tables::Candidate;
 
 /// By overhead.
-pub fn standing(boards: &Boards, server: &Candidate) -> Standing {
-    if !is_open(boards, server) {
-        return Standing::OUT;
+#[derive(Clone, Copy)]
+pub struct Lc;
+
+impl View for Lc {
+    #[inline(always)]
+    fn of(self, boards: &Boards, server: &Candidate) -> Standing {
+        if !is_open(boards, server) {
+            return Standing::OUT;
+        }
+        Standing { cost: overhead(boards, server.id), weight: 1 }
     }
-    Standing { cost: overhead(boards, server.id), weight: 1 }
 }

@@ -149,22 +149,22 @@ impl Schedulers {
         let chosen = match service.scheduler {
             SchedulerKind::Rr => rr::pick(servers, boards, self.position(service)?),
             SchedulerKind::Wrr => wrr::pick(servers, boards, service.plan.cycle(), self.position(service)?),
-            SchedulerKind::Lc => self.tournaments.pick(service, boards, flow.now, lc::standing),
-            SchedulerKind::Wlc => self.tournaments.pick(service, boards, flow.now, wlc::standing),
+            SchedulerKind::Lc => self.tournaments.pick(service, boards, flow.now, lc::Lc),
+            SchedulerKind::Wlc => self.tournaments.pick(service, boards, flow.now, wlc::Wlc),
             SchedulerKind::Lblc => {
-                let by_wlc = || self.tournaments.pick(service, boards, flow.now, wlc::standing);
+                let by_wlc = || self.tournaments.pick(service, boards, flow.now, wlc::Wlc);
                 lblc::pick(service, boards, flow, &mut self.localities, by_wlc)
             }
             SchedulerKind::Lblcr => {
-                let by_wlc = || self.tournaments.pick(service, boards, flow.now, wlc::standing);
+                let by_wlc = || self.tournaments.pick(service, boards, flow.now, wlc::Wlc);
                 lblcr::pick(service, boards, flow, &mut self.localities, by_wlc)
             }
             SchedulerKind::Dh => dh::pick(service, boards, flow),
             SchedulerKind::Sh => sh::pick(service, boards, flow),
-            SchedulerKind::Sed => self.tournaments.pick(service, boards, flow.now, sed::standing),
-            SchedulerKind::Nq => self.tournaments.pick(service, boards, flow.now, nq::standing),
-            SchedulerKind::Fo => self.tournaments.pick(service, boards, flow.now, fo::standing),
-            SchedulerKind::Ovf => self.tournaments.pick(service, boards, flow.now, ovf::standing),
+            SchedulerKind::Sed => self.tournaments.pick(service, boards, flow.now, sed::Sed),
+            SchedulerKind::Nq => self.tournaments.pick(service, boards, flow.now, nq::Nq),
+            SchedulerKind::Fo => self.tournaments.pick(service, boards, flow.now, fo::Fo),
+            SchedulerKind::Ovf => self.tournaments.pick(service, boards, flow.now, ovf::Ovf),
             SchedulerKind::Mh => mh::pick(service, boards, flow),
             SchedulerKind::Twos => twos::pick(servers, boards, &mut self.random),
             SchedulerKind::None => None,

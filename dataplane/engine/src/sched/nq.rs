@@ -1,14 +1,20 @@
 //! `nq`: never queue (spec `scheduling.md` §6).
 
-use super::ranking::Standing;
-use super::sed;
+use super::ranking::{Standing, View};
+use super::sed::Sed;
 use crate::board::Boards;
 use crate::tables::Candidate;
 
 /// As `sed`, but idle servers stand before all others, whatever their weights.
-pub fn standing(boards: &Boards, server: &Candidate) -> Standing {
-    match sed::standing(boards, server) {
-        Standing { cost: 1, weight } => Standing { cost: 0, weight },
-        busy => busy,
+#[derive(Clone, Copy)]
+pub struct Nq;
+
+impl View for Nq {
+    #[inline(always)]
+    fn of(self, boards: &Boards, server: &Candidate) -> Standing {
+        match Sed.of(boards, server) {
+            Standing { cost: 1, weight } => Standing { cost: 0, weight },
+            busy => busy,
+        }
     }
 }

@@ -30,15 +30,24 @@ impl Standing {
     }
 }
 
+/// A scheduler's way of seeing. A trait, as a function that is passed on is not reliably inlined where it counts.
+pub trait View: Copy {
+    /// How this server stands now.
+    fn of(self, boards: &Boards, server: &Candidate) -> Standing;
+}
+
+#[cfg(test)]
+impl<F: Fn(&Boards, &Candidate) -> Standing + Copy> View for F {
+    fn of(self, boards: &Boards, server: &Candidate) -> Standing {
+        self(boards, server)
+    }
+}
+
 /// The server that stands best; of equals the first.
-pub fn best<'a>(
-    servers: &'a [Candidate],
-    boards: &Boards,
-    standing: impl Fn(&Boards, &Candidate) -> Standing,
-) -> Option<&'a Candidate> {
+pub fn best<'a>(servers: &'a [Candidate], boards: &Boards, view: impl View) -> Option<&'a Candidate> {
     let mut best: (Option<&Candidate>, Standing) = (None, Standing::OUT);
     for server in servers {
-        let standing = standing(boards, server);
+        let standing = view.of(boards, server);
         if standing.beats(best.1) {
             best = (Some(server), standing);
         }

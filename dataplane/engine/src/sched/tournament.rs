@@ -17,7 +17,7 @@
 //! Trees lie in an arena that is taken at construction. They are only caches: if the arena is full, all are forgotten
 //! and built again as services ask for them.
 
-use super::ranking::{Standing, best};
+use super::ranking::{Standing, View, best};
 use crate::board::Boards;
 use crate::tables::{Candidate, ServerId, Service};
 use crate::tick::Tick;
@@ -73,11 +73,11 @@ impl Match {
         let floors: &[f64; PLAYERS] =
             AT_SEVENTH[PLAYERS - 1 - player..].first_chunk().unwrap_or(&[0.0; PLAYERS]);
         let Match(keys) = *self;
-        let [a, b, c, d, e, f, g, h] = std::array::from_fn(|n| more(floors[n], keys[n]));
-        let [a, b, c, d] = [less(a, e), less(b, f), less(c, g), less(d, h)];
-        let [a, b] = [less(a, c), less(b, d)];
+        let other = |n: usize| more(floors[n], keys[n]);
+        let pair = |n: usize| less(other(n), other(n + 4));
+        let best = less(less(pair(0), pair(2)), less(pair(1), pair(3)));
         self.0[player] = key;
-        less(key, less(a, b))
+        less(key, best)
     }
 }
 
@@ -205,16 +205,19 @@ impl Tournaments {
         service: &'a Service,
         boards: &Boards,
         now: Tick,
-        standing: impl Fn(&Boards, &Candidate) -> Standing,
+        view: impl View,
     ) -> Option<&'a Candidate> {
         match self.trees.get_mut(service.id.0 as usize) {
             Some(tree) if tree.serial == service.plan.serial() && tree.read == now => {
-                while tree.changes != END {
-                    tree.play_change(&mut self.places, &mut self.matches, service, boards, &standing);
+                // One has changed at a new flow, a second one at an eviction. For more a loop pays.
+                tree.play_change(&mut self.places, &mut self.matches, service, boards, view);
+                tree.play_change(&mut self.places, &mut self.matches, service, boards, view);
+                if tree.changes != END {
+                    tree.play_changes(&mut self.places, &mut self.matches, service, boards, view);
                 }
-                tree.winner(service, boards, standing)
+                tree.winner(service, boards, view)
             }
-            _ => self.pick_anew(service, boards, now, standing),
+            _ => self.pick_anew(service, boards, now, view),
         }
     }
 
@@ -225,12 +228,12 @@ impl Tournaments {
         service: &'a Service,
         boards: &Boards,
         now: Tick,
-        standing: impl Fn(&Boards, &Candidate) -> Standing,
+        view: impl View,
     ) -> Option<&'a Candidate> {
-        if service.servers.len() < SERVERS_MIN || !self.bring_up(service, boards, now, &standing) {
-            return best(&service.servers, boards, standing);
+        if service.servers.len() < SERVERS_MIN || !self.bring_up(service, boards, now, view) {
+            return best(&service.servers, boards, view);
         }
-        self.pick(service, boards, now, standing)
+        self.pick(service, boards, now, view)
     }
 
     /// This worker changed a count or the overload flag of a server.
@@ -244,16 +247,10 @@ impl Tournaments {
     }
 
     /// Makes the tree right for this moment. False if there is no room for it.
-    fn bring_up(
-        &mut self,
-        service: &Service,
-        boards: &Boards,
-        now: Tick,
-        standing: impl Fn(&Boards, &Candidate) -> Standing,
-    ) -> bool {
+    fn bring_up(&mut self, service: &Service, boards: &Boards, now: Tick, view: impl View) -> bool {
         let Some(tree) = self.trees.get_mut(service.id.0 as usize) else { return false };
         if tree.serial == service.plan.serial() {
-            tree.read_again(&mut self.matches, service, boards, now, &standing);
+            tree.read_again(&mut self.matches, service, boards, now, view);
             return true;
         }
         let above = matches_above(service.servers.len());
@@ -272,7 +269,7 @@ impl Tournaments {
             changes: END,
             ..*tree
         };
-        self.build(service, boards, standing);
+        self.build(service, boards, view);
         true
     }
 
@@ -291,16 +288,11 @@ impl Tournaments {
         true
     }
 
-    fn build(
-        &mut self,
-        service: &Service,
-        boards: &Boards,
-        standing: impl Fn(&Boards, &Candidate) -> Standing,
-    ) {
+    fn build(&mut self, service: &Service, boards: &Boards, view: impl View) {
         let tree = &mut self.trees[service.id.0 as usize];
         self.matches[tree.first as usize..][..tree.room as usize].fill(EMPTY);
         for (place, server) in (0..).zip(&service.servers[..]) {
-            tree.update(&mut self.matches, place, standing(boards, server));
+            tree.update(&mut self.matches, place, view.of(boards, server));
             if let Some(known) = self.places.get_mut(server.id.0 as usize) {
                 *known = Place { service: service.id.0, place, next: UNCHANGED };
             }
@@ -311,19 +303,29 @@ impl Tournaments {
 impl Tree {
     /// Who has won, or, where keys are not exact, who wins a scan.
     #[inline(always)]
-    fn winner<'a>(
-        &self,
-        service: &'a Service,
-        boards: &Boards,
-        standing: impl Fn(&Boards, &Candidate) -> Standing,
-    ) -> Option<&'a Candidate> {
+    fn winner<'a>(&self, service: &'a Service, boards: &Boards, view: impl View) -> Option<&'a Candidate> {
         if !self.exact {
-            return best(&service.servers, boards, standing);
+            return best(&service.servers, boards, view);
         }
         if self.champion < OUT { service.servers.get(self.scale.place(self.champion)) } else { None }
     }
 
-    /// Plays again what changed first since the last pick.
+    /// Plays again all that changed since the last pick.
+    #[inline(never)]
+    fn play_changes(
+        &mut self,
+        places: &mut [Place],
+        arena: &mut [Match],
+        service: &Service,
+        boards: &Boards,
+        view: impl View,
+    ) {
+        while self.changes != END {
+            self.play_change(places, arena, service, boards, view);
+        }
+    }
+
+    /// Plays again what changed first since the last pick, if anything did.
     #[inline(always)]
     fn play_change(
         &mut self,
@@ -331,13 +333,14 @@ impl Tree {
         arena: &mut [Match],
         service: &Service,
         boards: &Boards,
-        standing: impl Fn(&Boards, &Candidate) -> Standing,
+        view: impl View,
     ) {
         let id = std::mem::replace(&mut self.changes, END);
+        // Of the end of the list there is no place.
         let Some(known) = places.get_mut(id as usize) else { return };
         self.changes = std::mem::replace(&mut known.next, UNCHANGED);
         if let Some(server) = service.servers.get(known.place as usize) {
-            self.update(arena, known.place, standing(boards, server));
+            self.update(arena, known.place, view.of(boards, server));
         }
     }
 
@@ -348,14 +351,14 @@ impl Tree {
         service: &Service,
         boards: &Boards,
         now: Tick,
-        standing: impl Fn(&Boards, &Candidate) -> Standing,
+        view: impl View,
     ) {
         let count = service.servers.len() as u32;
         let until = count.min(self.hand + READ_AGAIN);
         for place in self.hand..until {
             let player = (self.servers + place) as usize;
             let known = arena[self.first as usize + player / PLAYERS].0[player % PLAYERS];
-            let standing = standing(boards, &service.servers[place as usize]);
+            let standing = view.of(boards, &service.servers[place as usize]);
             if self.scale.key(standing, place) != Some(known) {
                 self.update(arena, place, standing);
             }

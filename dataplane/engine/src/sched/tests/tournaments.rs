@@ -2,22 +2,22 @@
 
 use super::director::{Director, service};
 use crate::board::Boards;
-use crate::sched::ranking::{Standing, best};
+use crate::sched::ranking::{Standing, View, best};
 use crate::sched::tournament::Tournaments;
 use crate::sched::{Schedulers, fo, lc, nq, ovf, sed, wlc};
 use crate::tables::{Candidate, Family, SchedulerKind, ServerId, Service, ServiceFlags, ServiceId};
 use crate::tick::Tick;
 use bolero::TypeGenerator;
 
-type View = fn(&Boards, &Candidate) -> Standing;
+type Seen = fn(&Boards, &Candidate) -> Standing;
 
-const VIEWS: [(SchedulerKind, View); 6] = [
-    (SchedulerKind::Lc, lc::standing),
-    (SchedulerKind::Wlc, wlc::standing),
-    (SchedulerKind::Sed, sed::standing),
-    (SchedulerKind::Nq, nq::standing),
-    (SchedulerKind::Fo, fo::standing),
-    (SchedulerKind::Ovf, ovf::standing),
+const VIEWS: [(SchedulerKind, Seen); 6] = [
+    (SchedulerKind::Lc, |boards, server| lc::Lc.of(boards, server)),
+    (SchedulerKind::Wlc, |boards, server| wlc::Wlc.of(boards, server)),
+    (SchedulerKind::Sed, |boards, server| sed::Sed.of(boards, server)),
+    (SchedulerKind::Nq, |boards, server| nq::Nq.of(boards, server)),
+    (SchedulerKind::Fo, |boards, server| fo::Fo.of(boards, server)),
+    (SchedulerKind::Ovf, |boards, server| ovf::Ovf.of(boards, server)),
 ];
 
 #[derive(Clone, Copy, Debug, TypeGenerator)]
@@ -33,7 +33,7 @@ enum Operation {
     Tick(u8, #[generator(0..4)] u32),
 }
 
-fn run(kind: SchedulerKind, view: View, operations: &[Operation]) {
+fn run(kind: SchedulerKind, view: Seen, operations: &[Operation]) {
     // As many as are read again in one tick, not a power of two.
     let count = 61;
     let weights: Vec<i32> = (0..count).map(|n| n % 4).collect();
@@ -127,7 +127,7 @@ fn a_full_arena_is_emptied_and_filled_again() {
         ];
         for (id, first, count) in lists {
             let service = large(id, first, count);
-            let chosen = trees.pick(&service, &boards, Tick(round.into()), wlc::standing);
+            let chosen = trees.pick(&service, &boards, Tick(round.into()), wlc::Wlc);
             assert_eq!(chosen.map(|server| server.id.0), Some(first + count - 1));
         }
     }
@@ -139,7 +139,7 @@ fn a_service_larger_than_the_arena_is_scanned() {
     let mut trees = Tournaments::new(4, 20);
     let service = large(0, 0, 100);
     trees.mark(ServerId(3));
-    assert_eq!(trees.pick(&service, &boards, Tick(0), wlc::standing).map(|server| server.id.0), Some(99));
+    assert_eq!(trees.pick(&service, &boards, Tick(0), wlc::Wlc).map(|server| server.id.0), Some(99));
 }
 
 /// Keys hold the place as well, at the cost of bits of the fraction: fractions that are as near as can be stay apart, and
@@ -182,9 +182,9 @@ fn fractions_next_to_each_other_are_told_apart() {
 fn weights_beyond_what_keys_tell_apart_are_scanned() {
     const HUGE: i32 = i32::MAX;
     let mut director = Director::with(SchedulerKind::Sed, &[HUGE - 1, HUGE, HUGE - 2, HUGE - 1, HUGE - 3]);
-    let expected = best(&director.service.servers, &director.boards, sed::standing).map(|server| server.id.0);
+    let expected = best(&director.service.servers, &director.boards, sed::Sed).map(|server| server.id.0);
     assert_eq!(director.picks(1), [expected]);
     director.edit(1, 1, 0, 0);
-    let expected = best(&director.service.servers, &director.boards, sed::standing).map(|server| server.id.0);
+    let expected = best(&director.service.servers, &director.boards, sed::Sed).map(|server| server.id.0);
     assert_eq!(director.picks(1), [expected]);
 }
