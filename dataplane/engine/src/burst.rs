@@ -21,7 +21,7 @@ const GROUP: usize = 8;
 enum Road {
     /// Plain IPv4: the fast path is tried first.
     PlainV4,
-    /// Plain IPv6.
+    /// Plain IPv6 that belongs to no established connection. Perhaps it opens one.
     PlainV6,
     /// Any other flow, or what belongs to one.
     General,
@@ -257,22 +257,81 @@ impl Engine {
         frames: &mut [F],
         verdicts: &mut [Verdict],
     ) {
-        for ((place, frame), verdict) in
-            group.clone().zip(&mut frames[group.clone()]).zip(&mut verdicts[group.clone()])
-        {
-            let Engine { v4, core, stages, .. } = self;
-            let slot = &stages.slots[place];
-            if slot.road == Road::PlainV4 {
-                let mut lane = Lane { table: v4, core, tables: trip.tables, now: trip.now };
-                if lane.forward(&slot.plain, slot.guess, frame, verdict).is_some() {
-                    continue;
+        let mut place = group.start;
+        while place < group.end {
+            let before = place;
+            let Slot { road, guess, .. } = self.stages.slots[place];
+            // Without a guess there is no connection.
+            if guess != NIL && !self.core.stands_by {
+                match road {
+                    Road::PlainV4 => {
+                        place += self.run_v4::<false, F>(place..group.end, trip, frames, verdicts);
+                        place += self.run_v4::<true, F>(place..group.end, trip, frames, verdicts);
+                    }
+                    Road::PlainV6 => {
+                        place += self.run_v6::<false, F>(place..group.end, trip, frames, verdicts);
+                        place += self.run_v6::<true, F>(place..group.end, trip, frames, verdicts);
+                    }
+                    Road::General | Road::Aside | Road::HandOver(_) => {}
                 }
             }
-            *verdict = match slot.road {
-                Road::PlainV6 => self.decide_v6(place, trip, frame),
-                _ => self.decide_anew(place, trip, frame),
-            };
+            if place == before {
+                verdicts[place] = match road {
+                    Road::PlainV6 => self.open_v6(place, trip, &mut frames[place]),
+                    _ => self.decide_anew(place, trip, &mut frames[place]),
+                };
+                place += 1;
+            }
         }
+    }
+
+    /// Forwards plain IPv4 packets up to the first that is no request of an established connection or, with `REPLIES`, no
+    /// reply. Returns how many. Each way a loop of its own that calls nothing, so that what it works with stays in
+    /// registers.
+    #[inline(never)]
+    fn run_v4<const REPLIES: bool, F: Frame>(
+        &mut self,
+        places: Range<usize>,
+        trip: &Trip,
+        frames: &mut [F],
+        verdicts: &mut [Verdict],
+    ) -> usize {
+        let Engine { v4, core, stages, .. } = self;
+        let mut lane = Lane { table: v4, core, tables: trip.tables, now: trip.now };
+        let (frames, verdicts) = (&mut frames[places.clone()], &mut verdicts[places.clone()]);
+        let mut taken = 0;
+        for ((slot, frame), verdict) in stages.slots[places].iter().zip(frames).zip(verdicts) {
+            let is_plain = slot.road == Road::PlainV4;
+            if !is_plain || lane.forward::<REPLIES, F>(&slot.plain, slot.guess, frame, verdict).is_none() {
+                break;
+            }
+            taken += 1;
+        }
+        taken
+    }
+
+    /// The same for IPv6.
+    #[inline(never)]
+    fn run_v6<const REPLIES: bool, F: Frame>(
+        &mut self,
+        places: Range<usize>,
+        trip: &Trip,
+        frames: &mut [F],
+        verdicts: &mut [Verdict],
+    ) -> usize {
+        let Engine { v6, core, stages, .. } = self;
+        let mut lane = Lane { table: v6, core, tables: trip.tables, now: trip.now };
+        let (frames, verdicts) = (&mut frames[places.clone()], &mut verdicts[places.clone()]);
+        let slots = stages.slots[places.clone()].iter().zip(&stages.plain_v6[places]);
+        let mut taken = 0;
+        for (((slot, plain), frame), verdict) in slots.zip(frames).zip(verdicts) {
+            let is_plain = slot.road == Road::PlainV6;
+            if !is_plain || lane.forward::<REPLIES, F>(plain, slot.guess, frame, verdict).is_none() {
+                break;
+            }
+            taken += 1;
+        }
+        taken
     }
 
     /// What is not plain, and what belongs to no established connection of IPv4. Perhaps it opens one.
@@ -288,15 +347,13 @@ impl Engine {
         self.decide_otherwise(place, trip, frame)
     }
 
-    /// Plain IPv6.
+    /// Plain IPv6 that belongs to no established connection. Perhaps it opens one.
     #[inline(never)]
-    fn decide_v6<F: Frame>(&mut self, place: usize, trip: &Trip, frame: &mut F) -> Verdict {
+    fn open_v6<F: Frame>(&mut self, place: usize, trip: &Trip, frame: &mut F) -> Verdict {
         let Engine { v6, core, stages, .. } = self;
-        let (plain, Slot { probe, guess, .. }) = (&stages.plain_v6[place], stages.slots[place]);
         let mut verdict = Verdict::Drop(Counter::Malformed);
         let mut lane = Lane { table: v6, core, tables: trip.tables, now: trip.now };
-        let forwarded = lane.forward(plain, guess, frame, &mut verdict);
-        if forwarded.or_else(|| lane.open(plain, probe, frame, &mut verdict)).is_some() {
+        if lane.open(&stages.plain_v6[place], stages.slots[place].probe, frame, &mut verdict).is_some() {
             return verdict;
         }
         self.decide_otherwise(place, trip, frame)

@@ -33,6 +33,13 @@ impl PathMtus {
         }
     }
 
+    /// Does nothing that is known keep packets of this length from the server? One branch where nothing is known.
+    #[inline(always)]
+    pub(crate) fn lets_pass(&self, id: ServerId, len: u32, now: Tick) -> bool {
+        self.0.get(id.0 as usize).is_none_or(|word| word.load(Relaxed) == 0)
+            || len <= u32::from(self.get(id, now))
+    }
+
     /// A router says that nothing longer than `mtu` passes.
     pub(crate) fn learn(&self, id: ServerId, mtu: u16, now: Tick) {
         let Some(word) = self.0.get(id.0 as usize) else { return };

@@ -128,13 +128,15 @@ pub fn transport_is_valid(pseudo: u64, segment: &[u8]) -> bool {
 /// assert_eq!(reply.apply(request.apply(0x1234)), 0x1234);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+// As the words lie in memory: one's complement sums come out alike in either byte order (RFC 1071 §2 B), so nothing is
+// swapped where fields are updated.
 pub struct Delta(u16);
 
 impl Delta {
     /// Nothing changes.
     pub const NONE: Delta = Delta(0);
     /// The TTL of an IPv4 header, the upper byte of its word, goes down by one.
-    pub const TTL_DECREMENT: Delta = Delta(!0x0100);
+    pub const TTL_DECREMENT: Delta = Delta(!u16::from_ne_bytes([1, 0]));
 
     /// One's complement has two zeros; the positive one leaves every checksum as it is, even one that no sender should
     /// have produced.
@@ -147,7 +149,7 @@ impl Delta {
     #[inline]
     #[must_use]
     pub const fn word(old: u16, new: u16) -> Delta {
-        Delta::of(add(!old, new))
+        Delta::of(add(!old, new).to_be())
     }
 
     /// Bytes at an even offset become others, such as an address. They should be of the same, even, length; if not, the
@@ -169,7 +171,14 @@ impl Delta {
     #[inline]
     #[must_use]
     pub const fn apply(self, checksum: u16) -> u16 {
-        !add(!checksum, self.0)
+        !add(!checksum, u16::from_be(self.0))
+    }
+
+    /// The same for a checksum field as it is in a packet.
+    #[inline(always)]
+    #[must_use]
+    pub const fn apply_field(self, field: [u8; 2]) -> [u8; 2] {
+        (!add(!u16::from_ne_bytes(field), self.0)).to_ne_bytes()
     }
 
     /// Updates a checksum field in place.

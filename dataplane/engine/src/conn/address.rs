@@ -18,7 +18,7 @@ pub trait Address: Copy + Eq + Ord + Hash + Debug + Default + Send + 'static {
     /// From the standard library's; `None` for the other family.
     fn from_ip(ip: IpAddr) -> Option<Self>;
     /// 0 if two pairs of addresses are the same.
-    fn difference(one: (Self, Self), other: (Self, Self)) -> u32;
+    fn difference(one: (Self, Self), other: (Self, Self)) -> u64;
 }
 
 impl Address for u32 {
@@ -46,8 +46,10 @@ impl Address for u32 {
     }
 
     #[inline(always)]
-    fn difference(one: (u32, u32), other: (u32, u32)) -> u32 {
-        (one.0 ^ other.0) | (one.1 ^ other.1)
+    fn difference(one: (u32, u32), other: (u32, u32)) -> u64 {
+        // Side by side, as they lie in memory: one load for both.
+        let pair = |(low, high): (u32, u32)| u64::from(high) << 32 | u64::from(low);
+        pair(one) ^ pair(other)
     }
 }
 
@@ -76,7 +78,7 @@ impl Address for u128 {
     }
 
     #[inline(always)]
-    fn difference(one: (u128, u128), other: (u128, u128)) -> u32 {
-        u32::from((one.0 ^ other.0) | (one.1 ^ other.1) != 0)
+    fn difference(one: (u128, u128), other: (u128, u128)) -> u64 {
+        u64::from((one.0 ^ other.0) | (one.1 ^ other.1) != 0)
     }
 }

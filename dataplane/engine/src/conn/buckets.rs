@@ -1,6 +1,6 @@
 //! From the hash of a flow to its entry: buckets of one cache line.
 //!
-//! A bucket holds 8 tags (16 bits of the hash, 0 = empty) and 8 indices. A full bucket passes on to the next one and
+//! A bucket holds 8 tags (15 bits of the hash, and one that says that it is not empty) and 8 indices. A full bucket passes on to the next one and
 //! counts how many it passed on, so that a search knows when to stop (as in F14: no tombstones, and removal needs no
 //! clean-up). At the load that the table is sized for, 5 of 8 slots, 97 of 100 flows are in their first bucket.
 
@@ -62,7 +62,7 @@ impl Buckets {
     #[must_use]
     pub fn probe(&self, hash: u64) -> Probe {
         let bucket = ((hash >> 32) * self.buckets.len() as u64) >> 32;
-        Probe { bucket: bucket as u32, tag: (hash as u16).max(1) }
+        Probe { bucket: bucket as u32, tag: hash as u16 | 1 }
     }
 
     /// Asks the cache for the bucket.

@@ -27,9 +27,9 @@ impl FlowKey {
     pub fn hash<A: Address>(&self, tuple: &Tuple<A>) -> u64 {
         let one = self.end(tuple.src, tuple.sport);
         let other = self.end(tuple.dst, tuple.dport);
-        let (low, high) = if one < other { (one, other) } else { (other, one) };
-        let mixed = fold(low ^ self.0[0], high.rotate_left(29) ^ self.0[1] ^ u64::from(tuple.protocol));
-        fold(mixed ^ self.0[2], self.0[3])
+        // A product does not know which factor came first.
+        let mixed = fold(one ^ self.0[0], other ^ self.0[0]);
+        fold(mixed ^ self.0[1] ^ u64::from(tuple.protocol), self.0[2])
     }
 
     #[inline]

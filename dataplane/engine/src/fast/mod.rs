@@ -11,7 +11,7 @@ mod plain;
 pub use plain::{Gate, Head, Plain, Read};
 
 use crate::binding;
-use crate::conn::{ConnTable, Direction, Index, NIL, flag};
+use crate::conn::{ConnTable, Index, NIL, flag};
 use crate::engine::{Core, Origin};
 use crate::flow::Pass;
 use crate::forward::{link, nat::Rewrite, tunnel};
@@ -29,38 +29,57 @@ pub(crate) struct Lane<'a, A> {
     pub(crate) now: Tick,
 }
 
-impl<A: Read> Lane<'_, A> {
-    /// Forwards a packet of the connection at `guess` and writes the verdict; or does nothing, and returns `None`.
+impl<'a, A: Read> Lane<'a, A> {
+    /// Forwards a request of the connection at `guess` or, with `REPLIES`, a reply of NAT, and writes the verdict; or does
+    /// nothing, and returns `None`. Not to be called while the director stands by.
     #[inline(always)]
-    pub(crate) fn forward<F: Frame>(
+    pub(crate) fn forward<const REPLIES: bool, F: Frame>(
         &mut self,
         plain: &Plain<A>,
         guess: Index,
         frame: &mut F,
         verdict: &mut Verdict,
     ) -> Option<()> {
-        let timeouts = &self.core.timeouts;
-        let is_udp = plain.protocol == protocol::UDP;
-        let timeout_ms = if is_udp { timeouts.udp() } else { timeouts.established_tcp() };
-        let conn = self.table.at(guess)?;
-        let direction = conn.matches(&plain.tuple())?;
-        let state_stays = plain.is_steady() && (is_udp || conn.state == tcp::ESTABLISHED);
-        let owes_template = conn.control != NIL && !conn.has(flag::PROVEN);
-        if !state_stays || conn.has(flag::HELPED) || owes_template || conn.timeout_ms != timeout_ms {
-            return None;
-        }
-        let server = self.tables.server(conn.server)?;
-        if !server.available {
-            return None;
-        }
-        match direction {
-            Direction::Request => self.request(plain, guess, server, frame, verdict),
-            Direction::Reply => self.reply(plain, guess, server, frame, verdict),
+        if REPLIES {
+            self.reply(plain, guess, frame, verdict)
+        } else {
+            self.request(plain, guess, frame, verdict)
         }
     }
 
     #[inline(always)]
     fn request<F: Frame>(
+        &mut self,
+        plain: &Plain<A>,
+        guess: Index,
+        frame: &mut F,
+        verdict: &mut Verdict,
+    ) -> Option<()> {
+        let conn = self.table.at(guess)?;
+        if !conn.is_request(&plain.tuple()) {
+            return None;
+        }
+        let server = self.steady(plain, guess)?;
+        self.forward_to(plain, guess, server, frame, verdict)
+    }
+
+    /// The server of a connection that a packet leaves in the state in which it is.
+    #[inline(always)]
+    fn steady(&self, plain: &Plain<A>, index: Index) -> Option<&'a Server> {
+        let timeouts = &self.core.timeouts;
+        let conn = self.table.get(index);
+        let is_udp = plain.protocol == protocol::UDP;
+        let timeout_ms = if is_udp { timeouts.udp() } else { timeouts.established_tcp() };
+        let state_stays = plain.is_steady() && (is_udp || conn.state == tcp::ESTABLISHED);
+        let owes_template = conn.control != NIL && !conn.has(flag::PROVEN);
+        if !state_stays || conn.has(flag::HELPED) || owes_template || conn.timeout_ms != timeout_ms {
+            return None;
+        }
+        self.tables.server(conn.server).filter(|server| server.available)
+    }
+
+    #[inline(always)]
+    fn forward_to<F: Frame>(
         &mut self,
         plain: &Plain<A>,
         index: Index,
@@ -69,33 +88,45 @@ impl<A: Read> Lane<'_, A> {
         verdict: &mut Verdict,
     ) -> Option<()> {
         let Hop::Via(next) = &server.hop else { return None };
-        match self.table.get(index).method() {
+        let method = self.table.get(index).method();
+        if !self.fits(plain, method, server, next) {
+            return None;
+        }
+        match method {
             ForwardingMethod::DirectRouting => {
-                self.count_request(plain, index, server, next.mtu)?;
+                self.count_request(plain, index, server);
                 let head = head(frame)?;
                 A::lower_ttl(head);
                 *verdict = link::address_head(next, head);
             }
             ForwardingMethod::Nat => {
-                self.count_request(plain, index, server, next.mtu)?;
+                self.count_request(plain, index, server);
                 *verdict = Rewrite::request(self.table.get(index)).apply_plain(plain, next, frame);
             }
             ForwardingMethod::Tunnel => {
-                let limit = tunnel_limit(self.core, server, next.mtu, self.now);
-                self.count_request(plain, index, server, limit)?;
-                *verdict = self.encapsulate(plain, server, next, frame);
+                self.count_request(plain, index, server);
+                self.encapsulate(plain, server, next, frame, verdict);
             }
             ForwardingMethod::Local | ForwardingMethod::Bypass => return None,
         }
         Some(())
     }
 
-    /// The last condition: the packet is not longer than `limit`. From here on its way is decided.
+    /// Is this a way for plain packets, and one that takes packets of this length?
     #[inline(always)]
-    fn count_request(&mut self, plain: &Plain<A>, index: Index, server: &Server, limit: u16) -> Option<()> {
-        if plain.ip_len > limit || self.core.stands_by {
-            return None;
+    fn fits(&self, plain: &Plain<A>, method: ForwardingMethod, server: &Server, next: &NextHop) -> bool {
+        match method {
+            ForwardingMethod::DirectRouting | ForwardingMethod::Nat => plain.ip_len <= next.mtu,
+            ForwardingMethod::Tunnel => {
+                let len = u32::from(plain.ip_len) + u32::from(tunnel::overhead(server));
+                len <= u32::from(next.mtu) && self.core.boards.path_mtus().lets_pass(server.id, len, self.now)
+            }
+            ForwardingMethod::Local | ForwardingMethod::Bypass => false,
         }
+    }
+
+    #[inline(always)]
+    fn count_request(&mut self, plain: &Plain<A>, index: Index, server: &Server) {
         let conn = self.table.get_mut(index);
         conn.in_packets = conn.in_packets.wrapping_add(1);
         conn.last_seen = self.now.stamp();
@@ -103,7 +134,6 @@ impl<A: Read> Lane<'_, A> {
         if self.core.announces {
             announce(self.table, self.core, self.tables, self.now, index);
         }
-        Some(())
     }
 
     #[inline(always)]
@@ -113,19 +143,21 @@ impl<A: Read> Lane<'_, A> {
         server: &Server,
         next: &NextHop,
         frame: &mut F,
-    ) -> Verdict {
+        verdict: &mut Verdict,
+    ) {
         let (id, pmtu_disc) = (self.core.next_ip_id(), self.tables.settings().pmtu_disc);
         if let Some(outer) = A::ipip(server) {
-            return tunnel::ipip((outer, next), plain.ip_len, pmtu_disc, id, frame);
+            return tunnel::ipip((outer, next), plain.ip_len, pmtu_disc, id, frame, verdict);
         }
         if let Some(head) = head(frame) {
             A::lower_ttl(head);
         }
         let flow = self.core.owner.hash(plain.src, plain.sport);
-        match tunnel::encapsulate(&plain.packet(frame.nic_port()), server, pmtu_disc, id, flow, frame) {
+        let packet = plain.packet(frame.nic_port());
+        *verdict = match tunnel::encapsulate(&packet, server, pmtu_disc, id, flow, frame) {
             Ok(()) => link::address(next, frame),
             Err(counter) => Verdict::Drop(counter),
-        }
+        };
     }
 
     /// The general way, for what need not be fast.
@@ -140,18 +172,20 @@ impl<A: Read> Lane<'_, A> {
         &mut self,
         plain: &Plain<A>,
         index: Index,
-        server: &Server,
         frame: &mut F,
         verdict: &mut Verdict,
     ) -> Option<()> {
-        let conn = self.table.get_mut(index);
-        if conn.method() != ForwardingMethod::Nat || conn.has(flag::NO_OUTPUT) {
+        let conn = self.table.at(index)?;
+        let is_nat = conn.method() == ForwardingMethod::Nat && !conn.has(flag::NO_OUTPUT);
+        if !is_nat || !conn.is_reply(&plain.tuple()) {
             return None;
         }
+        let server = self.steady(plain, index)?;
         let Hop::Via(next) = A::route(self.tables.routes(), plain.dst) else { return None };
         if plain.ip_len > next.mtu {
             return None;
         }
+        let conn = self.table.get_mut(index);
         conn.last_seen = self.now.stamp();
         *verdict = Rewrite::reply(conn).apply_plain(plain, &next, frame);
         binding::count_reply(&self.core.boards, server.id, plain.ip_len);
@@ -170,11 +204,4 @@ fn announce<A: Read>(table: &mut ConnTable<A>, core: &mut Core, tables: &Tables,
 #[inline(always)]
 fn head<F: Frame>(frame: &mut F) -> Option<&mut Head> {
     frame.bytes_mut().first_chunk_mut()
-}
-
-/// The longest packet that a tunnel takes.
-#[inline(always)]
-fn tunnel_limit(core: &Core, server: &Server, route_mtu: u16, now: Tick) -> u16 {
-    let learnt = core.boards.path_mtus().get(server.id, now);
-    route_mtu.min(learnt).saturating_sub(tunnel::overhead(server))
 }

@@ -3,7 +3,7 @@
 //! Nearly all new flows are of services that ask for nothing special, and then most questions of the general way
 //! ([`crate::admit`]) have known answers. What is decided is the same, by the same schedulers and into the same table.
 
-use super::{Lane, Plain, Read, tunnel_limit};
+use super::{Lane, Plain, Read};
 use crate::admit::{Choice, FTP_DATA, is_martian, is_stateless};
 use crate::binding;
 use crate::conn::{Conn, Probe, flag};
@@ -118,19 +118,13 @@ impl<'a, A: Read> Lane<'a, A> {
         binding::bind(&self.core.boards, server, self.table.get(index));
         self.core.schedulers.load_changed(server.id);
         self.pass().count_connection(server);
-        self.request(plain, index, server, frame, verdict)
+        self.forward_to(plain, index, server, frame, verdict)
     }
 
-    /// Does [`Lane::request`] take the packet to this server?
+    /// Does [`Lane::forward_to`] take the packet to this server?
     #[inline(always)]
     fn may_go(&self, plain: &Plain<A>, server: &Server) -> bool {
-        let Hop::Via(next) = &server.hop else { return false };
-        let limit = match server.method {
-            ForwardingMethod::DirectRouting | ForwardingMethod::Nat => next.mtu,
-            ForwardingMethod::Tunnel => tunnel_limit(self.core, server, next.mtu, self.now),
-            ForwardingMethod::Local | ForwardingMethod::Bypass => return false,
-        };
-        plain.ip_len <= limit
+        matches!(&server.hop, Hop::Via(next) if self.fits(plain, server.method, server, next))
     }
 
     /// As it is after its first packet, but for what NAT rewrites.

@@ -168,10 +168,10 @@ impl Gate {
 
 /// The TCP flags; 0 for UDP. `None` if the packet is neither, or too short for what it is.
 #[inline]
-fn flags(protocol: u8, bytes: &[u8], l4: usize, l4_len: usize) -> Option<u8> {
+fn flags(protocol: u8, bytes: &[u8], l4: usize, ip_len: usize, header_len: usize) -> Option<u8> {
     match protocol {
-        protocol::TCP if l4_len >= TCP_LEN => bytes.get(l4 + 13).copied(),
-        protocol::UDP if l4_len >= UDP_LEN => Some(0),
+        protocol::TCP if ip_len >= header_len + TCP_LEN => bytes.get(l4 + 13).copied(),
+        protocol::UDP if ip_len >= header_len + UDP_LEN => Some(0),
         _ => None,
     }
 }
@@ -194,10 +194,8 @@ impl Read for u32 {
         let head: &[u8; HEAD] = bytes.first_chunk()?;
         let (ethernet, rest) = head.split_first_chunk::<L3>()?;
         let (header, l4_ports) = rest.split_first_chunk::<IPV4_LEN>()?;
-        if !gate.lets_pass(ethernet.first_chunk()?)
-            || ethernet[12..] != ETHERTYPE
-            || header[0] != VERSION_AND_LEN
-        {
+        let is_ipv4 = ethernet[12..] == ETHERTYPE && header[0] == VERSION_AND_LEN;
+        if !gate.lets_pass(ethernet.first_chunk()?) || !is_ipv4 {
             return None;
         }
         let ip_len = be16(header, 2);
@@ -206,8 +204,7 @@ impl Read for u32 {
         if !whole || !expendable_ttl || !plain_header_is_valid(header) {
             return None;
         }
-        let l4_len = usize::from(ip_len).checked_sub(IPV4_LEN)?;
-        plain.tcp_flags = flags(header[9], bytes, u32::L4, l4_len)?;
+        plain.tcp_flags = flags(header[9], bytes, u32::L4, usize::from(ip_len), IPV4_LEN)?;
         (plain.protocol, plain.ip_len) = (header[9], ip_len);
         plain.src = u32::from_be_bytes([header[12], header[13], header[14], header[15]]);
         plain.dst = u32::from_be_bytes([header[16], header[17], header[18], header[19]]);
@@ -232,8 +229,8 @@ impl Read for u32 {
         const HEAD: usize = u32::L4 + 4;
         let Some(head) = bytes.first_chunk_mut::<HEAD>() else { return };
         head[L3 + 8] -= 1;
-        let checksum = delta.apply(Delta::TTL_DECREMENT.apply(be16(head, L3 + 10)));
-        [head[L3 + 10], head[L3 + 11]] = checksum.to_be_bytes();
+        let checksum = Delta::TTL_DECREMENT.apply_field([head[L3 + 10], head[L3 + 11]]);
+        [head[L3 + 10], head[L3 + 11]] = delta.apply_field(checksum);
         let (address_at, port_at) = match end {
             End::Source => (L3 + 12, u32::L4),
             End::Destination => (L3 + 16, u32::L4 + 2),
@@ -269,7 +266,7 @@ impl Read for u128 {
         if !whole || !expendable_hop_limit {
             return None;
         }
-        plain.tcp_flags = flags(header[6], bytes, u128::L4, l4_len)?;
+        plain.tcp_flags = flags(header[6], bytes, u128::L4, ip_len, IPV6_LEN)?;
         (plain.protocol, plain.ip_len) = (header[6], ip_len as u16);
         let (_, addresses) = header.split_first_chunk::<8>()?;
         let (src, dst) = addresses.split_first_chunk::<16>()?;

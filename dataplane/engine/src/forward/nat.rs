@@ -88,11 +88,11 @@ impl<A: Address> Rewrite<A> {
         let Some(field) = bytes.get_mut(place..).and_then(|rest| rest.first_chunk_mut::<2>()) else {
             return verdict;
         };
-        let old = u16::from_be_bytes(*field);
+        let checksum = self.l4_delta.apply_field(*field);
         if is_tcp {
-            *field = self.l4_delta.apply(old).to_be_bytes();
-        } else if old != 0 {
-            *field = adjusted_udp(old, self.l4_delta).to_be_bytes();
+            *field = checksum;
+        } else if *field != [0, 0] {
+            *field = udp_field(checksum);
         } else {
             self.sum_plain(plain, frame);
         }
@@ -152,10 +152,10 @@ impl<A: Address> Rewrite<A> {
     #[inline]
     fn udp_checksum(&self, packet: &Packet, bytes: &mut [u8]) {
         let place = usize::from(packet.l4) + 6;
-        let old = u16::from_be_bytes([bytes[place], bytes[place + 1]]);
-        if old != 0 {
-            let new = adjusted_udp(old, self.l4_delta);
-            return bytes[place..place + 2].copy_from_slice(&new.to_be_bytes());
+        let old = [bytes[place], bytes[place + 1]];
+        if old != [0, 0] {
+            let new = udp_field(self.l4_delta.apply_field(old));
+            return bytes[place..place + 2].copy_from_slice(&new);
         }
         let new = match l4_checksum(bytes, packet, packet.protocol) {
             0 => 0xffff,
@@ -165,20 +165,17 @@ impl<A: Address> Rewrite<A> {
     }
 }
 
-/// A checksum of UDP, not 0, after a difference: a computed 0 is sent as 0xffff (RFC 768).
+/// UDP's field for a computed checksum: 0 is sent as 0xffff (RFC 768).
 #[inline]
-fn adjusted_udp(old: u16, delta: Delta) -> u16 {
-    match delta.apply(old) {
-        0 => 0xffff,
-        new => new,
-    }
+fn udp_field(checksum: [u8; 2]) -> [u8; 2] {
+    if checksum == [0, 0] { [0xff, 0xff] } else { checksum }
 }
 
 /// Applies a difference to a checksum field.
 #[inline]
 pub fn adjust_at(bytes: &mut [u8], place: usize, delta: Delta) {
-    let old = u16::from_be_bytes([bytes[place], bytes[place + 1]]);
-    bytes[place..place + 2].copy_from_slice(&delta.apply(old).to_be_bytes());
+    let new = delta.apply_field([bytes[place], bytes[place + 1]]);
+    bytes[place..place + 2].copy_from_slice(&new);
 }
 
 /// The checksum of the transport part of a packet, with its pseudo header; the field itself counts as it stands.

@@ -28,10 +28,10 @@ pub fn outer(server: &Server) -> Outer {
     let outer = if server.daddr.is_ipv4() { IPV4_LEN } else { IPV6_LEN };
     let ipip = match (server.tunnel, server.tunnel_source, server.daddr) {
         (TunnelKind::Ipip, Some(IpAddr::V4(source)), IpAddr::V4(daddr)) => {
-            let (source, daddr) = (source.to_bits(), daddr.to_bits());
-            let words = [VERSION_AND_LEN, source, daddr, u32::from(IPIP)];
-            let sum = words.iter().map(|word| (word >> 16) + (word & 0xffff)).sum();
-            Some(Ipip { source, daddr, sum })
+            let ([a, b, c, d], [e, f, g, h]) = (source.octets(), daddr.octets());
+            let addresses = [a, b, c, d, e, f, g, h];
+            let words = addresses.as_chunks().0.iter();
+            Some(Ipip { addresses, sum: words.map(|&word| u32::from(u16::from_ne_bytes(word))).sum() })
         }
         _ => None,
     };
@@ -118,31 +118,39 @@ pub fn ipip<F: Frame>(
     pmtu_disc: bool,
     ip_id: u16,
     frame: &mut F,
-) -> Verdict {
+    verdict: &mut Verdict,
+) {
     const L3: usize = 14;
     const INNER: usize = L3 + IPV4_LEN;
     const HEAD: usize = INNER + IPV4_LEN;
     if !frame.prepend(IPV4_LEN) {
-        return Verdict::Drop(Counter::Headroom);
+        *verdict = Verdict::Drop(Counter::Headroom);
+        return;
     }
     let Some(head) = frame.bytes_mut().first_chunk_mut::<HEAD>() else {
-        return Verdict::Drop(Counter::Malformed);
+        *verdict = Verdict::Drop(Counter::Malformed);
+        return;
     };
     head[INNER + 8] -= 1;
     let inner_checksum = checksum::after_ttl_decrement([head[INNER + 10], head[INNER + 11]]);
     [head[INNER + 10], head[INNER + 11]] = inner_checksum;
+    // All words as they lie in memory: their sum comes out alike in either byte order (RFC 1071 §2 B).
+    let word = |bytes| u32::from(u16::from_ne_bytes(bytes));
     let inner = &head[INNER..];
-    let (class, ttl) = (u32::from(outer_traffic_class(inner[1])), u32::from(inner[8]));
-    let second = second_word(pmtu_disc && inner[6] & 0x40 != 0, ip_id);
-    let total = u32::from(ip_len) + IPV4_LEN as u32;
-    let sum = outer.sum + class + total + (second >> 16) + (second & 0xffff) + (ttl << 8);
-    let third = ttl << 24 | u32::from(IPIP) << 16 | u32::from(!checksum::fold(u64::from(sum)));
-    head[L3 - 2..L3].copy_from_slice(&[0x08, 0x00]);
-    let first = VERSION_AND_LEN | class << 16 | total;
-    if let Some(header) = head[L3..].first_chunk_mut() {
-        write_v4([first, second, third, outer.source, outer.daddr], header);
+    let first = word([VERSION_AND_LEN, outer_traffic_class(inner[1])]);
+    let total = u32::from(ip_len.wrapping_add(IPV4_LEN as u16).to_be());
+    let dont_fragment = pmtu_disc && inner[6] & 0x40 != 0;
+    let (id, fragment) = if dont_fragment { (0, word([0x40, 0])) } else { (u32::from(ip_id.to_be()), 0) };
+    // Of the two one is 0.
+    let ttl = word([inner[8], IPIP]);
+    let sum = outer.sum + first + total + (id | fragment) + ttl;
+    let checksum = u32::from(!checksum::fold(u64::from(sum)));
+    let words = [word([0x08, 0x00]), first, total, id, fragment, ttl, checksum];
+    for (place, word) in (L3 - 2..).step_by(2).zip(words) {
+        head[place..place + 2].copy_from_slice(&(word as u16).to_ne_bytes());
     }
-    link::address_head(next, head)
+    head[L3 + 12..L3 + 20].copy_from_slice(&outer.addresses);
+    *verdict = link::address_head(next, head);
 }
 
 const _: () = assert!(OUTER_MAX <= 128, "fits the headroom of an mbuf");
@@ -166,19 +174,14 @@ fn outer_protocol(server: &Server, inner: &Inner) -> u8 {
 
 /// DSCP copied; ECN copied, but CE becomes ECT(0) (spec §5.1).
 fn outer_traffic_class(inner: u8) -> u8 {
-    const CE: u8 = 3;
-    const ECT0: u8 = 2;
-    if inner & 3 == CE { inner & 0xfc | ECT0 } else { inner }
+    // CE is both bits, and ECT(0) one less.
+    inner - (inner & inner >> 1 & 1)
 }
 
-const VERSION_AND_LEN: u32 = 0x45 << 24;
+const VERSION_AND_LEN: u8 = 0x45;
 
-/// Identification, and whether the packet may be cut.
-#[inline(always)]
-fn second_word(dont_fragment: bool, ip_id: u16) -> u32 {
-    const DONT_FRAGMENT: u32 = 0x4000;
-    if dont_fragment { DONT_FRAGMENT } else { u32::from(ip_id) << 16 }
-}
+/// The word of identification and fragment offset of a packet that may not be cut.
+const DONT_FRAGMENT: u32 = 0x4000;
 
 /// Writes an outer IPv4 header, complete. Made of words, so that its checksum costs a few additions.
 fn outer_v4(
@@ -189,21 +192,15 @@ fn outer_v4(
     (source, daddr): (u32, u32),
     header: &mut [u8; IPV4_LEN],
 ) {
-    let first =
-        VERSION_AND_LEN | u32::from(outer_traffic_class(inner.traffic_class)) << 16 | total as u32 & 0xffff;
-    let second = second_word(inner.dont_fragment, ip_id);
+    let class = outer_traffic_class(inner.traffic_class);
+    let first = u32::from(VERSION_AND_LEN) << 24 | u32::from(class) << 16 | total as u32 & 0xffff;
+    let second = if inner.dont_fragment { DONT_FRAGMENT } else { u32::from(ip_id) << 16 };
     let third = u32::from(inner.ttl) << 24 | u32::from(protocol) << 16;
     let sum = [first, second, third, source, daddr].iter().map(|&word| u64::from(word)).sum();
-    write_v4([first, second, third | u32::from(!checksum::fold(sum)), source, daddr], header);
-}
-
-/// Written as two halves and a rest, so that nothing waits for small stores to become a large load.
-#[inline(always)]
-fn write_v4([first, second, third, source, daddr]: [u32; 5], header: &mut [u8; IPV4_LEN]) {
-    let pair = |first: u32, second: u32| (u64::from(first) << 32 | u64::from(second)).to_be_bytes();
-    header[..8].copy_from_slice(&pair(first, second));
-    header[8..16].copy_from_slice(&pair(third, source));
-    header[16..].copy_from_slice(&daddr.to_be_bytes());
+    let third = third | u32::from(!checksum::fold(sum));
+    for (field, word) in header.as_chunks_mut().0.iter_mut().zip([first, second, third, source, daddr]) {
+        *field = word.to_be_bytes();
+    }
 }
 
 fn outer_v6(inner: &Inner, payload: usize, protocol: u8, header: &mut [u8]) {

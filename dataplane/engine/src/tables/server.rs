@@ -106,11 +106,9 @@ pub struct Outer {
 /// The constant part of an outer header of IPIP over IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ipip {
-    /// Source address, host order.
-    pub source: u32,
-    /// Destination address.
-    pub daddr: u32,
-    /// Sum of its 16-bit words: version and length, protocol, addresses.
+    /// Source and destination address, as they stand in the header.
+    pub addresses: [u8; 8],
+    /// Sum of their 16-bit words, as these lie in memory.
     pub sum: u32,
 }
 
