@@ -21,7 +21,7 @@ const GROUP: usize = 8;
 enum Road {
     /// Plain IPv4: the fast path is tried first.
     PlainV4,
-    /// Plain IPv6 that belongs to no established connection. Perhaps it opens one.
+    /// Plain IPv6.
     PlainV6,
     /// Any other flow, or what belongs to one.
     General,

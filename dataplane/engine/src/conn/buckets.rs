@@ -1,8 +1,9 @@
 //! From the hash of a flow to its entry: buckets of one cache line.
 //!
-//! A bucket holds 8 tags (15 bits of the hash, and one that says that it is not empty) and 8 indices. A full bucket passes on to the next one and
-//! counts how many it passed on, so that a search knows when to stop (as in F14: no tombstones, and removal needs no
-//! clean-up). At the load that the table is sized for, 5 of 8 slots, 97 of 100 flows are in their first bucket.
+//! A bucket holds 8 tags (15 bits of the hash and a bit that is set; 0 = empty) and 8 indices. A full bucket passes on to
+//! the next one and counts how many it passed on, so that a search knows when to stop (as in F14: no tombstones, and
+//! removal needs no clean-up). At the load that the table is sized for, 5 of 8 slots, 97 of 100 flows are in their first
+//! bucket.
 
 use super::entry::{Index, NIL};
 

@@ -50,7 +50,8 @@ pub struct ConnTable<A> {
     len: u32,
     /// Where the search for an expendable entry goes on.
     hand: Index,
-    /// Connections that will probably be found there, and the probes of their requests.
+    /// Connections that will probably be found there, and the probes of their requests: right for as long as the
+    /// connection is in the table, as its key never changes.
     expected: [(Index, Probe); EXPECTED],
 }
 
