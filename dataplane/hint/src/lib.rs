@@ -8,7 +8,7 @@ mod huge;
 mod lanes;
 
 pub use huge::filled;
-pub use lanes::equal_lanes;
+pub use lanes::{equal_lanes, equal_wide_lanes};
 
 /// Brings the cache line in which `value` begins into all cache levels. One line: 64 bytes on x86. A value that is
 /// larger, or that is not aligned to a line, needs a hint per line.

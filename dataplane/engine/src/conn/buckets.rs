@@ -41,6 +41,13 @@ pub struct Probe {
 impl Probe {
     /// Not computed yet.
     pub const NOWHERE: Probe = Probe { bucket: 0, tag: 0 };
+
+    /// Where to look first.
+    #[inline]
+    #[must_use]
+    pub fn bucket(self) -> u32 {
+        self.bucket
+    }
 }
 
 /// All buckets.
@@ -66,10 +73,10 @@ impl Buckets {
         Probe { bucket: bucket as u32, tag: hash as u16 | 1 }
     }
 
-    /// Asks the cache for the bucket.
+    /// Asks the cache for a bucket.
     #[inline]
-    pub fn prefetch(&self, probe: Probe) {
-        shunt_hint::prefetch(&self.buckets[probe.bucket as usize]);
+    pub fn prefetch(&self, bucket: u32) {
+        shunt_hint::prefetch(&self.buckets[bucket as usize]);
     }
 
     /// The first index whose tag fits in the first bucket or, if that passed any on, in the next; or [`NIL`]: a guess to
@@ -147,16 +154,15 @@ impl Buckets {
         None
     }
 
-    /// Removes an index that was added with this probe.
-    pub fn remove(&mut self, probe: Probe, index: Index) {
-        let first = probe.bucket as usize;
+    /// Removes an index that was added with a probe of this bucket. If it was added with others as well, and those are
+    /// still there, it may be the slot of one of them that is given up: in the end all are, and nothing remains.
+    #[inline]
+    pub fn remove(&mut self, bucket: u32, index: Index) {
+        let first = bucket as usize;
         let mut place = first;
         for _ in 0..self.buckets.len() {
             let bucket = &mut self.buckets[place];
-            let mut slots = bucket.slots_with(probe.tag);
-            while slots != 0 && bucket.indices[slots.trailing_zeros() as usize % SLOTS] != index {
-                slots &= slots - 1;
-            }
+            let slots = shunt_hint::equal_wide_lanes(&bucket.indices, index);
             if slots != 0 {
                 let slot = slots.trailing_zeros() as usize % SLOTS;
                 bucket.tags[slot] = 0;
@@ -195,7 +201,7 @@ mod tests {
             assert_eq!(found, Some(index as Index));
         }
         for (index, probe) in probes.iter().enumerate() {
-            buckets.remove(*probe, index as Index);
+            buckets.remove(probe.bucket(), index as Index);
             assert_eq!(buckets.find(*probe, |found| (found == index as Index).then_some(())), None);
         }
         assert!(buckets.buckets.iter().all(|bucket| bucket.passed_on == 0));

@@ -137,6 +137,8 @@ pub struct Conn<A> {
     pub address_delta: Delta,
     /// NAT: the same for address and port.
     pub l4_delta: Delta,
+    /// The bucket of its requests: what finds its slot when it goes, without a hash.
+    pub bucket: u32,
 }
 
 const _: () = assert!(size_of::<Conn<u32>>() == 64);
@@ -170,6 +172,7 @@ impl<A: Address> Conn<A> {
             fwmark: 0,
             address_delta: Delta::NONE,
             l4_delta: Delta::NONE,
+            bucket: 0,
         }
     }
 

@@ -33,8 +33,8 @@ impl<A: Address> Timed for Conn<A> {
     }
 }
 
-/// How far ahead of the hand buckets are asked for.
-const EXPECTED: usize = 4;
+/// How far ahead of the hand buckets are asked for, as a line from memory takes longer than an eviction.
+const AHEAD: u32 = 4;
 
 /// The table.
 #[derive(Debug)]
@@ -50,9 +50,6 @@ pub struct ConnTable<A> {
     len: u32,
     /// Where the search for an expendable entry goes on.
     hand: Index,
-    /// Connections that will probably be found there, and the probes of their requests: right for as long as the
-    /// connection is in the table, as its key never changes.
-    expected: [(Index, Probe); EXPECTED],
 }
 
 impl<A: Address> ConnTable<A> {
@@ -72,7 +69,6 @@ impl<A: Address> ConnTable<A> {
             free: if capacity > 0 { 0 } else { NIL },
             len: 0,
             hand: 0,
-            expected: [(NIL, Probe::NOWHERE); EXPECTED],
         }
     }
 
@@ -100,7 +96,7 @@ impl<A: Address> ConnTable<A> {
     #[must_use]
     pub fn probe(&self, tuple: &Tuple<A>) -> Probe {
         let probe = self.buckets.probe(self.key.hash(tuple));
-        self.buckets.prefetch(probe);
+        self.buckets.prefetch(probe.bucket());
         probe
     }
 
@@ -198,6 +194,7 @@ impl<A: Address> ConnTable<A> {
         *place = conn;
         place.flags |= flag::HASHED;
         place.last_seen = now.stamp();
+        place.bucket = request.bucket();
         let is_nat = place.method() == ForwardingMethod::Nat;
         // The next connection will be written there, maybe a few packets from now.
         if let Some(next) = self.entries.get(next_free as usize) {
@@ -207,7 +204,7 @@ impl<A: Address> ConnTable<A> {
             return self.take_back(index, next_free);
         }
         if is_nat && !self.buckets.insert(self.nat_reply_probe(index), index) {
-            self.buckets.remove(request, index);
+            self.buckets.remove(request.bucket(), index);
             return self.take_back(index, next_free);
         }
         self.free = next_free;
@@ -222,10 +219,6 @@ impl<A: Address> ConnTable<A> {
         self.entries[index as usize] = Conn::vacant();
         self.entries[index as usize].links.next = next_free;
         None
-    }
-
-    fn request_probe(&self, index: Index) -> Probe {
-        self.buckets.probe(self.key.hash(&self.entries[index as usize].request()))
     }
 
     /// That of its replies. Those of NAT have a place of their own in the buckets, all others hash as requests do.
@@ -243,16 +236,9 @@ impl<A: Address> ConnTable<A> {
     /// Removes an entry that is in no slot of the wheel.
     #[inline(always)]
     fn release(&mut self, index: Index) -> Conn<A> {
-        let known = &mut self.expected[index as usize % EXPECTED];
-        let request = if known.0 == index {
-            known.0 = NIL;
-            known.1
-        } else {
-            self.request_probe(index)
-        };
-        self.buckets.remove(request, index);
+        self.buckets.remove(self.get(index).bucket, index);
         if self.get(index).method() == ForwardingMethod::Nat {
-            self.buckets.remove(self.nat_reply_probe(index), index);
+            self.buckets.remove(self.nat_reply_probe(index).bucket(), index);
         }
         let entry = &mut self.entries[index as usize];
         let conn = entry.clone();
@@ -317,19 +303,18 @@ impl<A: Address> ConnTable<A> {
             if next < u64::from(self.capacity()) { next } else { next - u64::from(self.capacity()) } as u32;
     }
 
-    /// Asks the cache for what removals will need of the connections that [`ConnTable::sweep`] will probably find: for
-    /// another one at each call, some ahead, as a line from memory takes longer than an eviction.
-    pub fn expect_sweep(&mut self) {
-        let index = self.hand + EXPECTED as u32 - 1;
+    /// Asks the cache for what the removal of a connection will need that [`ConnTable::sweep`] will probably find soon.
+    pub fn expect_sweep(&self) {
+        let index = self.hand + AHEAD - 1;
         if let Some(later) = self.entries.get(index as usize + 8) {
             shunt_hint::prefetch(later);
         }
-        if index < self.capacity() && self.get(index).has(flag::HASHED) {
-            let request = self.request_probe(index);
-            self.buckets.prefetch(request);
-            self.expected[index as usize % EXPECTED] = (index, request);
-            if self.get(index).method() == ForwardingMethod::Nat {
-                self.buckets.prefetch(self.nat_reply_probe(index));
+        if let Some(entry) = self.entries.get(index as usize)
+            && entry.has(flag::HASHED)
+        {
+            self.buckets.prefetch(entry.bucket);
+            if entry.method() == ForwardingMethod::Nat {
+                self.buckets.prefetch(self.nat_reply_probe(index).bucket());
             }
         }
     }

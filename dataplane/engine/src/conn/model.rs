@@ -23,7 +23,7 @@ enum Operation {
         ms: u32,
     },
     Expire,
-    /// Whoever is found goes, and those after him are expected to be next.
+    /// Whoever is found goes.
     Evict {
         looks: u8,
     },
@@ -117,7 +117,7 @@ fn run(operations: &[Operation]) {
                 assert!(model.values().all(|known| known.due + 256 > now.0), "and not late");
             }
             Operation::Evict { looks } => {
-                // Of odd clients none is given up, so that what was expected is not what is found.
+                // Of odd clients none is given up.
                 if let Some(index) = table.sweep(u32::from(looks % 8), |conn| conn.cport % 2 == 0) {
                     let gone = table.remove(index);
                     assert!(gone.cport % 2 == 0 && model.remove(&(gone.cport as u8)).is_some());
