@@ -112,6 +112,9 @@ pub fn tables(family: u8, method: ForwardingMethod, kind: SchedulerKind, servers
     routes.insert([0; 4].into(), 0, hop);
     routes.insert([0; 16].into(), 0, hop);
     tables.set_routes(routes);
+    // As on a director: its own addresses and the virtual ones.
+    let own = [VIP.into(), [10, 0, 1, 1].into(), [127, 0, 0, 1].into(), VIP6.to_be_bytes().into()];
+    tables.set_local(own.into_iter().collect());
     let candidates: Vec<Candidate> = (0..servers)
         .map(|n| Candidate {
             id: ServerId(n),

@@ -6,6 +6,7 @@
 mod addresses;
 mod blocks;
 mod chunks;
+mod local;
 mod mark_index;
 mod marks;
 mod nat_ends;
@@ -25,6 +26,7 @@ pub use service::{
 pub use settings::{Settings, SyncRules};
 
 use hashbrown::{HashMap, HashSet};
+use local::LocalAddresses;
 use nat_ends::NatEnds;
 use shunt_wire::MacAddr;
 use std::net::IpAddr;
@@ -70,7 +72,7 @@ pub struct Tables {
     virtual_addresses: AddressCounts,
     marks: Arc<Marks>,
     routes: Arc<Routes>,
-    local: Arc<HashSet<IpAddr>>,
+    local: Arc<LocalAddresses>,
     nic_ports: Arc<[NicPortInfo]>,
     settings: Arc<Settings>,
 }
@@ -314,6 +316,7 @@ impl Tables {
     }
 
     /// Is this one of the director's own addresses (VIPs included)?
+    #[inline]
     #[must_use]
     pub fn is_local(&self, address: &IpAddr) -> bool {
         self.local.contains(address)
@@ -321,7 +324,7 @@ impl Tables {
 
     /// Replaces the set of the director's own addresses.
     pub fn set_local(&mut self, local: HashSet<IpAddr>) {
-        self.local = Arc::new(local);
+        self.local = Arc::new(local.into());
     }
 
     /// The NIC ports, in the order of the configuration.
