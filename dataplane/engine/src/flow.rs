@@ -359,10 +359,13 @@ impl<'a, A: Address> Pass<'a, A> {
         }
         let answered = self.core.counters.get(Counter::Answered);
         let verdict = self.admit(packet, frame);
-        // The kernel's answer passes IPVS, which finds the new entry, or else the old one.
+        // The kernel's answer passes IPVS, which finds the new entry, or else the old one. It looks like a reply of the
+        // virtual address, which is not what a server of NAT sends.
+        let looks_like_its_reply =
+            |(index, _): (Index, Direction)| self.table.get(index).method() != ForwardingMethod::Nat;
         let answers_old = self.core.counters.get(Counter::Answered) != answered
             && old.method() != ForwardingMethod::Nat
-            && self.table.lookup(&packet.tuple()).is_none();
+            && !self.table.lookup(&packet.tuple()).is_some_and(looks_like_its_reply);
         if answers_old {
             self.count_as_reply(&old, packet, frame);
         }
