@@ -1,13 +1,13 @@
 //! The measurements.
 
 use crate::frame::FixedFrame;
-use crate::traffic::{VIP, client, request, tables, udp};
+use crate::traffic::{client, request, tables, udp};
 use shunt_engine::board::Boards;
 use shunt_engine::counters::WorkerCounters;
 use shunt_engine::persist::Templates;
 use shunt_engine::tables::{ForwardingMethod, SchedulerKind, Tables};
 use shunt_engine::{BURST, Engine, EngineConfig, Expectations, Origin, Tick, Verdict};
-use shunt_wire::{Frame, NicPortId};
+use shunt_wire::NicPortId;
 use std::collections::HashMap;
 use std::hint::black_box;
 use std::net::IpAddr;
@@ -92,7 +92,8 @@ pub fn shuffled(flows: u32) -> Vec<u32> {
         .collect()
 }
 
-fn bursts(packets: &[[u8; 64]], total: u64, mut each: impl FnMut(&mut [FixedFrame])) -> f64 {
+/// Nanoseconds per packet of what `each` does with bursts of these packets, over and over; copying included.
+pub fn bursts(packets: &[[u8; 64]], total: u64, mut each: impl FnMut(&mut [FixedFrame])) -> f64 {
     let mut frames = vec![FixedFrame::new(); BURST];
     let started = cpu_ns();
     let mut done = 0;
@@ -109,31 +110,6 @@ fn bursts(packets: &[[u8; 64]], total: u64, mut each: impl FnMut(&mut [FixedFram
         }
     }
     (cpu_ns() - started) as f64 / done as f64
-}
-
-/// Nanoseconds per packet of the floor.
-pub fn floor(flows: u32) -> Box<dyn FnMut(u64) -> f64> {
-    let lines = shunt_hint::filled(flows as usize, [1u64; 8]);
-    let order = shuffled(flows);
-    let packets: Vec<[u8; 64]> = order.iter().map(|&n| udp(client(n), (VIP, 80))).collect();
-    Box::new(move |total| {
-        let mut next = 0;
-        bursts(&packets, total, |frames| {
-            let picks = &order[next..next + BURST];
-            next = if next + 2 * BURST <= order.len() { next + BURST } else { 0 };
-            for &pick in picks {
-                shunt_hint::prefetch(&lines[pick as usize]);
-            }
-            for (frame, &pick) in frames.iter_mut().zip(picks) {
-                let value = lines[pick as usize][(pick & 7) as usize];
-                let bytes = frame.bytes_mut();
-                bytes[..12].copy_from_slice(&[value as u8; 12]);
-                bytes[22] = 63;
-                bytes[24..26].copy_from_slice(&[value as u8; 2]);
-            }
-            black_box(frames);
-        })
-    })
 }
 
 /// Nanoseconds per packet of established flows.

@@ -1,11 +1,12 @@
 //! Cycles per packet of the engine alone, from memory, next to a floor measured in the same run.
 //!
-//! The floor does what no balancer of this kind can do without: it copies the same packets into the same buffers, reads
-//! one random, prefetched line of 64 bytes for each, and writes as many header bytes.
+//! A floor does what no balancer of this kind can do without: it copies the same packets into the same buffers, reads
+//! one random, prefetched line of 64 bytes for each, and writes the header bytes that the method writes.
 #![forbid(unsafe_code)]
 
 mod engine;
 mod figures;
+mod floor;
 mod frame;
 mod marks;
 mod traffic;
@@ -95,16 +96,19 @@ fn cases(arguments: &Arguments) {
     let (fresh, established): (Vec<_>, Vec<_>) =
         arguments.cases.iter().copied().partition(|case| !case.is_established());
     if !arguments.json && !established.is_empty() {
-        println!("engine alone, UDP, {ghz:.2} GHz: cycles per packet (median of {})", arguments.rounds);
-        let names: Vec<String> = established.iter().map(|case| format!("{:>8}", case.name())).collect();
-        println!("{:>10} {:>8} {}", "flows", "floor", names.join(" "));
+        println!(
+            "engine alone, UDP, {ghz:.2} GHz: cycles per packet, times the floor (medians of {})",
+            arguments.rounds
+        );
+        let names: Vec<String> = established.iter().map(|case| format!("{:>13}", case.name())).collect();
+        println!("{:>10} {}", "flows", names.join(" "));
     }
     let mut all = Vec::new();
     let sizes = if established.is_empty() { &[][..] } else { &arguments.flows };
     for &flows in sizes {
-        let mut floor = engine::floor(flows);
         let mut line = format!("{flows:>10}");
-        for (nth, &case) in established.iter().enumerate() {
+        for &case in &established {
+            let mut floor = floor::floor(case, flows);
             let mut run = engine::measure(case, flows);
             // Alternately: what the machine has for us changes from second to second.
             let rounds = (0..arguments.rounds.get()).map(|_| {
@@ -118,10 +122,7 @@ fn cases(arguments: &Arguments) {
             all.push(json!({
                 "name": case.name(), "flows": flows, "cycles": cycles, "floor": floor, "times": times, "ghz": ghz,
             }));
-            if nth == 0 {
-                line += &format!(" {floor:>8.1}");
-            }
-            line += &format!(" {cycles:>8.1}");
+            line += &format!(" {cycles:>7.1} {times:>5.2}");
         }
         if !arguments.json {
             println!("{line}");
