@@ -208,10 +208,14 @@ impl Engine {
             }
         }
         for place in group {
-            self.stages.slots[place].probe = self.probe(place);
+            self.stages.slots[place].probe = match self.stages.slots[place].road {
+                Road::PlainV6 => self.v6.probe(&self.stages.plain_v6[place].tuple()),
+                _ => self.probe(place),
+            };
         }
     }
 
+    #[inline(never)]
     fn probe(&self, place: usize) -> Probe {
         let Engine { v4, v6, stages, .. } = self;
         match (stages.slots[place].road, stages.packets[place].family) {
@@ -235,16 +239,22 @@ impl Engine {
             }
         }
         if !all_plain {
-            group.for_each(|place| self.stages.slots[place].guess = self.guess(place));
+            self.ask_others(group);
         }
     }
 
-    fn guess(&self, place: usize) -> Index {
-        let Slot { road, probe, .. } = self.stages.slots[place];
-        match (road, self.stages.packets[place].family) {
-            (Road::PlainV4, _) | (Road::General, Family::V4) => self.v4.guess(probe),
-            (Road::PlainV6, _) | (Road::General, Family::V6) => self.v6.guess(probe),
-            (Road::Aside | Road::HandOver(_), _) => NIL,
+    /// The same for all that is not plain IPv4.
+    #[inline(never)]
+    fn ask_others(&mut self, group: Range<usize>) {
+        let Engine { v4, v6, stages, .. } = self;
+        let Stages { slots, packets, .. } = &mut **stages;
+        for (slot, packet) in slots[group.clone()].iter_mut().zip(&packets[group]) {
+            slot.guess = match (slot.road, packet.family) {
+                (Road::PlainV4, _) => continue,
+                (Road::PlainV6, _) | (Road::General, Family::V6) => v6.guess(slot.probe),
+                (Road::General, Family::V4) => v4.guess(slot.probe),
+                (Road::Aside | Road::HandOver(_), _) => NIL,
+            };
         }
     }
 

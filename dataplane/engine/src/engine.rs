@@ -8,6 +8,7 @@ use crate::conn::{ConnTable, FlowKey};
 use crate::counters::{Counter, WorkerCounters};
 use crate::defence::Defence;
 use crate::flow::Pass;
+use crate::forward::tunnel;
 use crate::fragments::{Long, Store, Whole, is_atomic};
 use crate::ftp::{Controls, Expectations};
 use crate::icmp::Budget;
@@ -122,6 +123,8 @@ pub(crate) struct Core {
     pub(crate) defence: Defence,
     /// Identification of IPv4 headers that this worker writes.
     pub(crate) ip_id: u16,
+    /// What outer headers take of the inner byte of flags: [`tunnel::DF`] or nothing.
+    pub(crate) df_mask: u8,
     /// Path MTU of the datagram under decision, which is longer; `u16::MAX` if it fits.
     pub(crate) cut_mtu: u16,
     /// Packets of this round that have to be cut.
@@ -179,6 +182,7 @@ impl Engine {
                     .with_servers_max(config.boards.servers_max()),
                 owner: Owner::new(&config.owner_key, config.workers),
                 timeouts: Timeouts::new(&settings),
+                df_mask: df_mask(&settings),
                 settings,
                 announces: false,
                 stands_by: false,
@@ -298,12 +302,17 @@ impl Engine {
     }
 }
 
+fn df_mask(settings: &Settings) -> u8 {
+    if settings.pmtu_disc { tunnel::DF } else { 0 }
+}
+
 impl Core {
-    /// Takes over timeouts that were changed. Settings change rarely: comparing is cheap and needs no version.
+    /// Takes over settings that were changed. Settings change rarely: comparing is cheap and needs no version.
     #[inline]
     pub(crate) fn observe(&mut self, settings: &Settings) {
         if self.settings != *settings {
             self.timeouts = Timeouts::new(settings);
+            self.df_mask = df_mask(settings);
             self.announces = settings.sync.master && self.outbox.is_some();
             self.stands_by = settings.backup_only && settings.sync.backup;
             self.arm(settings);

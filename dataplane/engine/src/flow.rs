@@ -240,10 +240,9 @@ impl<'a, A: Address> Pass<'a, A> {
             rewrite.apply(packet, frame);
         }
         if method == ForwardingMethod::Tunnel {
-            let (id, flow) =
-                (self.core.next_ip_id(), self.core.owner.hash(A::from_bits(packet.src), packet.sport));
-            let pmtu_disc = self.tables.settings().pmtu_disc;
-            if let Err(counter) = tunnel::encapsulate(packet, server, pmtu_disc, id, flow, frame) {
+            let flow = self.core.owner.hash(A::from_bits(packet.src), packet.sport);
+            let Core { df_mask, ip_id, .. } = self.core;
+            if let Err(counter) = tunnel::encapsulate(packet, server, (*df_mask, ip_id), flow, frame) {
                 return Verdict::Drop(counter);
             }
         }

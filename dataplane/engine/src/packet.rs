@@ -263,8 +263,16 @@ fn ipv4(bytes: &[u8], l3: usize, packet: &mut Packet) -> Kind {
 /// The checksum of a header without options: its words add up to all ones. In either byte order (RFC 1071 §2 B).
 #[inline]
 pub fn plain_header_is_valid(header: &[u8; IPV4_LEN]) -> bool {
-    let (words, _) = header.as_chunks::<4>();
-    let sum: u64 = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
+    let (Some((first, rest)), Some(addresses)) = (header.split_first_chunk(), header.last_chunk()) else {
+        return false;
+    };
+    let middle = rest.first_chunk().map_or(0, |&word| u64::from(u32::from_ne_bytes(word)));
+    // What is carried out comes in again at the lower end, as in any sum of ones' complements.
+    let add = |one: u64, other: u64| {
+        let (sum, carry) = one.overflowing_add(other);
+        sum.wrapping_add(u64::from(carry))
+    };
+    let sum = add(add(u64::from_ne_bytes(*first), u64::from_ne_bytes(*addresses)), middle);
     // Folded it is all ones if it is a multiple of that; it is not 0, because every header has a version. Multiplied by
     // the inverse modulo 2^64, multiples become the smallest numbers there are, and nothing else does.
     const INVERSE: u64 = 0xfffe_fffe_fffe_ffff;

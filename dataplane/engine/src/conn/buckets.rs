@@ -76,7 +76,7 @@ impl Buckets {
     /// Asks the cache for a bucket.
     #[inline]
     pub fn prefetch(&self, bucket: u32) {
-        shunt_hint::prefetch(&self.buckets[bucket as usize]);
+        shunt_hint::prefetch_nth(&self.buckets, bucket as usize);
     }
 
     /// The first index whose tag fits in the first bucket or, if that passed any on, in the next; or [`NIL`]: a guess to

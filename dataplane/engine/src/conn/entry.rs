@@ -79,9 +79,9 @@ impl<A: Address> Tuple<A> {
     /// Equality in one branch, as the parts nearly always are all alike: what differs is gathered.
     #[inline(always)]
     fn is(&self, other: &Tuple<A>) -> bool {
-        let addresses = A::difference((self.src, self.dst), (other.src, other.dst));
+        let addresses = A::difference((self.dst, self.src), (other.dst, other.src));
         // Side by side, as they lie in memory: one load for both.
-        let l4_ports = |of: &Tuple<A>| u64::from(of.dport) << 16 | u64::from(of.sport);
+        let l4_ports = |of: &Tuple<A>| u64::from(of.sport) << 16 | u64::from(of.dport);
         addresses | (l4_ports(self) ^ l4_ports(other)) | u64::from(self.protocol ^ other.protocol) == 0
     }
 }
@@ -99,16 +99,16 @@ pub enum Direction {
 #[derive(Clone, Debug)]
 #[repr(C, align(64))]
 pub struct Conn<A> {
-    /// Client.
-    pub caddr: A,
     /// Virtual address, as in the client's packets.
     pub vaddr: A,
+    /// Client. Between the other two: so both ends of a packet lie side by side, whichever way it runs.
+    pub caddr: A,
     /// Real server, if it is of the same family; else 0 (tunnels find it by `server`).
     pub daddr: A,
-    /// Client port.
-    pub cport: u16,
     /// Virtual port.
     pub vport: u16,
+    /// Client port.
+    pub cport: u16,
     /// Real server's port.
     pub dport: u16,
     /// IP protocol number.

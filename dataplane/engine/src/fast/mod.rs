@@ -145,16 +145,17 @@ impl<'a, A: Read> Lane<'a, A> {
         frame: &mut F,
         verdict: &mut Verdict,
     ) {
-        let (id, pmtu_disc) = (self.core.next_ip_id(), self.tables.settings().pmtu_disc);
         if let Some(outer) = A::ipip(server) {
-            return tunnel::ipip((outer, next), plain.ip_len, pmtu_disc, id, frame, verdict);
+            let Core { df_mask, ip_id, .. } = self.core;
+            return tunnel::ipip((outer, next), plain.ip_len, (*df_mask, ip_id), frame, verdict);
         }
         if let Some(head) = head(frame) {
             A::lower_ttl(head);
         }
         let flow = self.core.owner.hash(plain.src, plain.sport);
         let packet = plain.packet(frame.nic_port());
-        *verdict = match tunnel::encapsulate(&packet, server, pmtu_disc, id, flow, frame) {
+        let Core { df_mask, ip_id, .. } = self.core;
+        *verdict = match tunnel::encapsulate(&packet, server, (*df_mask, ip_id), flow, frame) {
             Ok(()) => link::address(next, frame),
             Err(counter) => Verdict::Drop(counter),
         };

@@ -25,14 +25,14 @@ pub type Head = [u8; L3 + IPV4_LEN + UDP_LEN];
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Plain<A> {
-    /// Source address, host order.
-    pub src: A,
-    /// Destination address.
+    /// Destination address, host order.
     pub dst: A,
-    /// Source port, host order.
-    pub sport: u16,
-    /// Destination port.
+    /// Source address. Behind the destination, as in a header whose bytes are swapped as a whole.
+    pub src: A,
+    /// Destination port, host order.
     pub dport: u16,
+    /// Source port.
+    pub sport: u16,
     /// Length of the IP packet in bytes, header included.
     pub ip_len: u16,
     /// TCP or UDP.
@@ -181,6 +181,13 @@ fn be16(head: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([head[at], head[at + 1]])
 }
 
+/// Source and destination port of a transport header.
+#[inline]
+fn l4_ports(header: &[u8]) -> Option<(u16, u16)> {
+    let both = u32::from_be_bytes(*header.first_chunk()?);
+    Some(((both >> 16) as u16, both as u16))
+}
+
 impl Read for u32 {
     const L4: usize = L3 + IPV4_LEN;
 
@@ -193,7 +200,7 @@ impl Read for u32 {
         const MORE_OR_OFFSET: u16 = 0x3fff;
         let head: &[u8; HEAD] = bytes.first_chunk()?;
         let (ethernet, rest) = head.split_first_chunk::<L3>()?;
-        let (header, l4_ports) = rest.split_first_chunk::<IPV4_LEN>()?;
+        let (header, transport) = rest.split_first_chunk::<IPV4_LEN>()?;
         let is_ipv4 = ethernet[12..] == ETHERTYPE && header[0] == VERSION_AND_LEN;
         if !gate.lets_pass(ethernet.first_chunk()?) || !is_ipv4 {
             return None;
@@ -206,9 +213,9 @@ impl Read for u32 {
         }
         plain.tcp_flags = flags(header[9], bytes, u32::L4, usize::from(ip_len), IPV4_LEN)?;
         (plain.protocol, plain.ip_len) = (header[9], ip_len);
-        plain.src = u32::from_be_bytes([header[12], header[13], header[14], header[15]]);
-        plain.dst = u32::from_be_bytes([header[16], header[17], header[18], header[19]]);
-        (plain.sport, plain.dport) = (be16(l4_ports, 0), be16(l4_ports, 2));
+        let addresses = u64::from_be_bytes(*header.last_chunk()?);
+        (plain.src, plain.dst) = ((addresses >> 32) as u32, addresses as u32);
+        (plain.sport, plain.dport) = l4_ports(transport)?;
         Some(())
     }
 
@@ -254,7 +261,7 @@ impl Read for u128 {
         const ETHERTYPE: u16 = 0x86dd;
         let head: &[u8; HEAD] = bytes.first_chunk()?;
         let (ethernet, rest) = head.split_first_chunk::<L3>()?;
-        let (header, l4_ports) = rest.split_first_chunk::<IPV6_LEN>()?;
+        let (header, transport) = rest.split_first_chunk::<IPV6_LEN>()?;
         let is_ipv6 = be16(ethernet, 12) == ETHERTYPE && header[0] >> 4 == 6;
         if !gate.lets_pass(ethernet.first_chunk()?) || !is_ipv6 {
             return None;
@@ -272,7 +279,7 @@ impl Read for u128 {
         let (src, dst) = addresses.split_first_chunk::<16>()?;
         plain.src = u128::from_be_bytes(*src);
         plain.dst = u128::from_be_bytes(*dst.first_chunk()?);
-        (plain.sport, plain.dport) = (be16(l4_ports, 0), be16(l4_ports, 2));
+        (plain.sport, plain.dport) = l4_ports(transport)?;
         Some(())
     }
 

@@ -31,12 +31,21 @@ pub fn outer(server: &Server) -> Outer {
             let ([a, b, c, d], [e, f, g, h]) = (source.octets(), daddr.octets());
             let addresses = [a, b, c, d, e, f, g, h];
             let words = addresses.as_chunks().0.iter();
-            Some(Ipip { addresses, sum: words.map(|&word| u32::from(u16::from_ne_bytes(word))).sum() })
+            Some(Ipip { addresses, sum: PROTOCOL + words.map(|&bytes| word(bytes)).sum::<u32>() })
         }
         _ => None,
     };
     Outer { overhead: (outer + shim_len(server)) as u16, ipip }
 }
+
+/// A word as it lies in memory: sums of such come out alike in either byte order (RFC 1071 §2 B).
+#[inline(always)]
+const fn word(bytes: [u8; 2]) -> u32 {
+    u16::from_ne_bytes(bytes) as u32
+}
+
+/// The protocol of IPIP, in the word that it shares with the TTL.
+const PROTOCOL: u32 = word([0, IPIP]);
 
 fn shim_len(server: &Server) -> usize {
     match server.tunnel {
@@ -57,8 +66,9 @@ struct Inner {
     ethertype: u16,
 }
 
-/// Puts the outer headers around a packet whose TTL has been lowered. `ip_id` and `flow` (a hash of the flow, for the
-/// source port of GUE) come from the caller.
+/// Puts the outer headers around a packet whose TTL has been lowered. `df_mask` is what the outer header takes of the inner
+/// one's byte of flags: [`DF`] or nothing; `ip_id` the identification of the latest header of our own; `flow` a hash of the
+/// flow, for the source port of GUE.
 ///
 /// # Errors
 /// The counter of the drop: no headroom, or no source address to send from.
@@ -66,13 +76,12 @@ struct Inner {
 pub fn encapsulate<F: Frame>(
     packet: &Packet,
     server: &Server,
-    pmtu_disc: bool,
-    ip_id: u16,
+    (df_mask, ip_id): (u8, &mut u16),
     flow: u32,
     frame: &mut F,
 ) -> Result<(), Counter> {
     let source = server.tunnel_source.ok_or(Counter::NoRoute)?;
-    let inner = inspect(packet, pmtu_disc, frame.bytes());
+    let inner = inspect(packet, df_mask, frame.bytes());
     let (l2_len, added) = (usize::from(packet.l3), usize::from(overhead(server)));
     if inner.len + added > usize::from(u16::MAX) {
         return Err(Counter::TooBig);
@@ -90,7 +99,8 @@ pub fn encapsulate<F: Frame>(
         (IpAddr::V4(source), IpAddr::V4(daddr)) => {
             let protocol = outer_protocol(server, &inner);
             let Some(outer) = bytes.first_chunk_mut() else { return Err(Counter::Malformed) };
-            outer_v4(&inner, total, protocol, ip_id, (source.to_bits(), daddr.to_bits()), outer);
+            let id = if inner.dont_fragment { 0 } else { next_id(ip_id) };
+            outer_v4(&inner, total, protocol, id, (source.to_bits(), daddr.to_bits()), outer);
             IPV4_LEN
         }
         (IpAddr::V6(source), IpAddr::V6(daddr)) => {
@@ -115,8 +125,7 @@ pub fn encapsulate<F: Frame>(
 pub fn ipip<F: Frame>(
     (outer, next): (&Ipip, &NextHop),
     ip_len: u16,
-    pmtu_disc: bool,
-    ip_id: u16,
+    (df_mask, ip_id): (u8, &mut u16),
     frame: &mut F,
     verdict: &mut Verdict,
 ) {
@@ -134,16 +143,14 @@ pub fn ipip<F: Frame>(
     head[INNER + 8] -= 1;
     let inner_checksum = checksum::after_ttl_decrement([head[INNER + 10], head[INNER + 11]]);
     [head[INNER + 10], head[INNER + 11]] = inner_checksum;
-    // All words as they lie in memory: their sum comes out alike in either byte order (RFC 1071 §2 B).
-    let word = |bytes| u32::from(u16::from_ne_bytes(bytes));
     let inner = &head[INNER..];
     let first = word([VERSION_AND_LEN, outer_traffic_class(inner[1])]);
     let total = u32::from(ip_len.wrapping_add(IPV4_LEN as u16).to_be());
-    let dont_fragment = pmtu_disc && inner[6] & 0x40 != 0;
-    let (id, fragment) = if dont_fragment { (0, word([0x40, 0])) } else { (u32::from(ip_id.to_be()), 0) };
-    // Of the two one is 0.
-    let ttl = word([inner[8], IPIP]);
-    let sum = outer.sum + first + total + (id | fragment) + ttl;
+    let fragment = word([inner[6] & df_mask, 0]);
+    let id = if fragment == 0 { u32::from(next_id(ip_id).to_be()) } else { 0 };
+    let ttl = u32::from(inner[8]);
+    let sum = outer.sum + first + total + id + fragment + ttl;
+    let ttl = ttl | PROTOCOL;
     let checksum = u32::from(!checksum::fold(u64::from(sum)));
     let words = [word([0x08, 0x00]), first, total, id, fragment, ttl, checksum];
     for (place, word) in (L3 - 2..).step_by(2).zip(words) {
@@ -153,12 +160,22 @@ pub fn ipip<F: Frame>(
     *verdict = link::address_head(next, head);
 }
 
+/// "Don't fragment", in the byte of flags of an IPv4 header.
+pub const DF: u8 = 0x40;
+
 const _: () = assert!(OUTER_MAX <= 128, "fits the headroom of an mbuf");
 
-fn inspect(packet: &Packet, pmtu_disc: bool, bytes: &[u8]) -> Inner {
+/// Only packets that may be cut need one.
+#[inline(always)]
+fn next_id(latest: &mut u16) -> u16 {
+    *latest = latest.wrapping_add(1);
+    *latest
+}
+
+fn inspect(packet: &Packet, df_mask: u8, bytes: &[u8]) -> Inner {
     let header = &bytes[usize::from(packet.l3)..];
     let (traffic_class, ttl, dont_fragment, protocol, ethertype) = match packet.family {
-        Family::V4 => (header[1], header[8], pmtu_disc && header[6] & 0x40 != 0, IPIP, 0x0800),
+        Family::V4 => (header[1], header[8], header[6] & df_mask != 0, IPIP, 0x0800),
         Family::V6 => (header[0] << 4 | header[1] >> 4, header[7], false, IPV6_IN_IP, 0x86dd),
     };
     Inner { traffic_class, ttl, dont_fragment, len: usize::from(packet.ip_len), protocol, ethertype }

@@ -108,7 +108,7 @@ pub struct Outer {
 pub struct Ipip {
     /// Source and destination address, as they stand in the header.
     pub addresses: [u8; 8],
-    /// Sum of their 16-bit words, as these lie in memory.
+    /// Sum of their 16-bit words and the protocol's, as these lie in memory.
     pub sum: u32,
 }
 
