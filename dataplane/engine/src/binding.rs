@@ -27,6 +27,17 @@ pub fn bind<A: Address>(boards: &Boards, server: &Server, conn: &Conn<A>) {
     }
 }
 
+/// A new connection whose first packet has `len` bytes: [`bind`], and what is counted of both.
+#[inline(always)]
+pub fn begin<A: Address>(boards: &Boards, server: &Server, conn: &Conn<A>, len: u16) {
+    bind(boards, server, conn);
+    if let Some(counts) = boards.mine(conn.server) {
+        bump(&counts.conns, 1);
+        bump(&counts.in_packets, 1);
+        bump(&counts.in_bytes, u64::from(len));
+    }
+}
+
 /// A connection is gone.
 #[inline(always)]
 pub fn unbind<A: Address>(boards: &Boards, tables: &Tables, conn: &Conn<A>) {
@@ -35,11 +46,20 @@ pub fn unbind<A: Address>(boards: &Boards, tables: &Tables, conn: &Conn<A>) {
         step(&counts.active, -1);
     }
     step(&counts.total, -1);
-    let Some(server) = tables.server(conn.server) else { return };
-    if server.upper_threshold > 0 && boards.is_overloaded(conn.server) {
-        let total = boards.total(conn.server);
+    if boards.is_overloaded(conn.server) {
+        relieve(boards, tables, conn.server);
+    }
+}
+
+/// A server that is overloaded has one connection less.
+#[cold]
+#[inline(never)]
+fn relieve(boards: &Boards, tables: &Tables, id: ServerId) {
+    let Some(server) = tables.server(id) else { return };
+    if server.upper_threshold > 0 {
+        let total = boards.total(id);
         if total < lower_threshold(server) && total < server.upper_threshold {
-            boards.set_overloaded(conn.server, false);
+            boards.set_overloaded(id, false);
         }
     }
 }

@@ -120,17 +120,14 @@ impl Boards {
     }
 
     /// [`Boards::active`] and [`Boards::total`] in one go: with one worker, two loads from one line.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn active_and_total(&self, id: ServerId) -> (u32, u32) {
         let of = |counts: &ServerCounts| (counts.active.load(Relaxed), counts.total.load(Relaxed));
         if let [_] = &*self.boards {
             return self.mine(id).map_or((0, 0), of);
         }
-        let boards = self.boards.iter().filter_map(|board| board.get(id.0 as usize));
-        boards
-            .map(of)
-            .fold((0, 0), |sum: (u32, u32), one| (sum.0.wrapping_add(one.0), sum.1.wrapping_add(one.1)))
+        (self.active(id), self.total(id))
     }
 
     /// The overload flag (spec `connections.md` §6).

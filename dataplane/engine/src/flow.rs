@@ -171,7 +171,7 @@ impl<'a, A: Address> Pass<'a, A> {
             let next = state::next(conn.state, way, signal, self.core.defence.secure_tcp);
             if next != conn.state {
                 binding::enter(&self.core.boards, conn, next);
-                self.core.schedulers.load_changed(conn.server);
+                self.core.schedulers.load_changed(&self.core.boards, conn.server);
             }
             if conn.control != NIL && !conn.has(flag::PROVEN) && proves(signal, direction, next) {
                 conn.flags |= flag::PROVEN;
@@ -385,7 +385,7 @@ impl<'a, A: Address> Pass<'a, A> {
     #[inline(always)]
     fn forget(&mut self, conn: &Conn<A>) {
         binding::unbind(&self.core.boards, self.tables, conn);
-        self.core.schedulers.load_changed(conn.server);
+        self.core.schedulers.load_changed(&self.core.boards, conn.server);
         self.release_control(conn.control);
     }
 
@@ -406,7 +406,7 @@ impl<'a, A: Address> Pass<'a, A> {
                 self.forget_control(index);
             }
             binding::unbind(&self.core.boards, self.tables, &conn);
-            self.core.schedulers.load_changed(conn.server);
+            self.core.schedulers.load_changed(&self.core.boards, conn.server);
             self.release_control(conn.control);
             self.core.counters.add(Counter::ExpiredConnections, 1);
         }

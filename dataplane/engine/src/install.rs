@@ -206,7 +206,7 @@ impl<A: Address> Pass<'_, A> {
         conn.in_packets = info.in_packets;
         conn.state = info.state;
         let helped = conn.has(flag::HELPED);
-        self.core.schedulers.load_changed(conn.server);
+        self.core.schedulers.load_changed(&self.core.boards, conn.server);
         self.table.touch(index, timeout_ms, self.now);
         self.table.set_note(index, Note::told(info.state, timeout_ms, self.now));
         if helped {
@@ -295,7 +295,7 @@ impl<A: Address> Pass<'_, A> {
         }
         if let Some(server) = server {
             binding::bind(&self.core.boards, server, self.table.get(index));
-            self.core.schedulers.load_changed(server.id);
+            self.core.schedulers.load_changed(&self.core.boards, server.id);
         }
         Some(index)
     }

@@ -92,6 +92,8 @@ fn spilling_schedulers_spill_the_same_however_many_workers() {
             let client = format!("192.0.2.{}", n + 1);
             let syn = Craft::between(ip(&client), ip(VIP)).unwrap().tcp(1_024, 80, Flags::SYN);
             rig.outside(syn).sent(INSIDE);
+            // A worker sees what others have counted at the next tick.
+            rig.now.0 += 1;
         }
         let held: Vec<u32> = (0..4).map(|id| rig.boards.active(ServerId(id))).collect();
         assert_eq!(held, [6, 4, 0, 2], "{workers} workers");

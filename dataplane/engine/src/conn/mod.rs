@@ -236,7 +236,6 @@ impl<A: Address> ConnTable<A> {
     /// Removes an entry that is in no slot of the wheel.
     #[inline(always)]
     fn release(&mut self, index: Index) -> Conn<A> {
-        self.buckets.remove(self.get(index).bucket, index);
         if self.get(index).method() == ForwardingMethod::Nat {
             self.buckets.remove(self.nat_reply_probe(index).bucket(), index);
         }
@@ -246,6 +245,7 @@ impl<A: Address> ConnTable<A> {
         entry.links.next = self.free;
         self.free = index;
         self.len -= 1;
+        self.buckets.remove(conn.bucket, index);
         conn
     }
 
@@ -278,15 +278,25 @@ impl<A: Address> ConnTable<A> {
     /// Looks at the next `looks` entries, like the hand of a clock, for one that `expendable` gives up; if there is none, at
     /// as many in some other places. Connections that were made together lie together, so a place may hold only such as
     /// stay.
+    #[inline(always)]
     pub fn sweep(&mut self, looks: u32, expendable: impl Fn(&Conn<A>) -> bool) -> Option<Index> {
+        // In a flood nearly all are.
+        if self.look(&expendable) {
+            let found = self.hand;
+            self.advance_hand(1);
+            return Some(found);
+        }
+        self.sweep_on(looks, expendable)
+    }
+
+    #[inline(never)]
+    fn sweep_on(&mut self, looks: u32, expendable: impl Fn(&Conn<A>) -> bool) -> Option<Index> {
         const PLACES: u32 = 4;
         // A fraction (the golden ratio's) that leads everywhere.
         let stride = ((u64::from(self.capacity()) * 0x9e37_79b9) >> 32) as u32;
         for _ in 0..PLACES {
             for _ in 0..looks {
-                let index = self.hand;
-                let entry = self.entries.get(index as usize)?;
-                let found = entry.has(flag::HASHED) && expendable(entry);
+                let (index, found) = (self.hand, self.look(&expendable));
                 self.advance_hand(1);
                 if found {
                     return Some(index);
@@ -297,6 +307,13 @@ impl<A: Address> ConnTable<A> {
         None
     }
 
+    /// Is there a connection under the hand that may go?
+    #[inline(always)]
+    fn look(&self, expendable: impl Fn(&Conn<A>) -> bool) -> bool {
+        self.entries.get(self.hand as usize).is_some_and(|entry| entry.has(flag::HASHED) && expendable(entry))
+    }
+
+    #[inline(always)]
     fn advance_hand(&mut self, by: u32) {
         let next = u64::from(self.hand) + u64::from(by);
         self.hand =
@@ -304,6 +321,7 @@ impl<A: Address> ConnTable<A> {
     }
 
     /// Asks the cache for what the removal of a connection will need that [`ConnTable::sweep`] will probably find soon.
+    #[inline(always)]
     pub fn expect_sweep(&self) {
         let index = self.hand + AHEAD - 1;
         if let Some(later) = self.entries.get(index as usize + 8) {

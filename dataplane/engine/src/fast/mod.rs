@@ -92,19 +92,33 @@ impl<'a, A: Read> Lane<'a, A> {
         if !self.fits(plain, method, server, next) {
             return None;
         }
+        self.send::<true, F>(plain, index, (method, server, next), frame, verdict)
+    }
+
+    /// Rewrites a packet that fits and sends it on. With `COUNT` it has still to be counted, which each method does
+    /// for itself, so that a packet's method is asked for once.
+    #[inline(always)]
+    fn send<const COUNT: bool, F: Frame>(
+        &mut self,
+        plain: &Plain<A>,
+        index: Index,
+        (method, server, next): (ForwardingMethod, &Server, &NextHop),
+        frame: &mut F,
+        verdict: &mut Verdict,
+    ) -> Option<()> {
         match method {
             ForwardingMethod::DirectRouting => {
-                self.count_request(plain, index, server);
+                self.count_request::<COUNT>(plain, index, server);
                 let head = head(frame)?;
                 A::lower_ttl(head);
                 *verdict = link::address_head(next, head);
             }
             ForwardingMethod::Nat => {
-                self.count_request(plain, index, server);
+                self.count_request::<COUNT>(plain, index, server);
                 *verdict = Rewrite::request(self.table.get(index)).apply_plain(plain, next, frame);
             }
             ForwardingMethod::Tunnel => {
-                self.count_request(plain, index, server);
+                self.count_request::<COUNT>(plain, index, server);
                 self.encapsulate(plain, server, next, frame, verdict);
             }
             ForwardingMethod::Local | ForwardingMethod::Bypass => return None,
@@ -126,11 +140,20 @@ impl<'a, A: Read> Lane<'a, A> {
     }
 
     #[inline(always)]
-    fn count_request(&mut self, plain: &Plain<A>, index: Index, server: &Server) {
+    fn count_request<const COUNT: bool>(&mut self, plain: &Plain<A>, index: Index, server: &Server) {
+        if !COUNT {
+            return;
+        }
         let conn = self.table.get_mut(index);
         conn.in_packets = conn.in_packets.wrapping_add(1);
         conn.last_seen = self.now.stamp();
         binding::count_request(&self.core.boards, server.id, plain.ip_len);
+        self.announce(index);
+    }
+
+    /// Tells peers of a packet, if there are any.
+    #[inline(always)]
+    fn announce(&mut self, index: Index) {
         if self.core.announces {
             announce(self.table, self.core, self.tables, self.now, index);
         }

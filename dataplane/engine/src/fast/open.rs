@@ -11,7 +11,7 @@ use crate::counters::Counter;
 use crate::forward::nat;
 use crate::sched::NewFlow;
 use crate::state::{self, protocol};
-use crate::tables::{ForwardingMethod, Hop, Server, Service, ServiceKey};
+use crate::tables::{ForwardingMethod, Hop, NextHop, Server, Service, ServiceKey};
 use crate::verdict::Verdict;
 use shunt_wire::Frame;
 
@@ -45,7 +45,7 @@ impl<'a, A: Read> Lane<'a, A> {
                 return Some(());
             }
         }
-        let flow = NewFlow {
+        let flow = || NewFlow {
             protocol: plain.protocol,
             caddr: plain.src.ip(),
             cport: plain.sport,
@@ -54,7 +54,7 @@ impl<'a, A: Read> Lane<'a, A> {
             now: self.now,
         };
         // From here on the packet's way is decided: schedulers remember what they chose.
-        let chosen = self.core.schedulers.pick(service, &self.core.boards, &flow);
+        let chosen = self.core.schedulers.pick_for(service, &self.core.boards, self.now, flow);
         match chosen.and_then(|id| tables.server(id)) {
             Some(server) => self.begin(plain, probe, (server, mark), frame, verdict)?,
             None => *verdict = self.pass().no_server(service, mark, &plain.packet(frame.nic_port()), frame),
@@ -102,11 +102,11 @@ impl<'a, A: Read> Lane<'a, A> {
         verdict: &mut Verdict,
     ) -> Option<()> {
         let dport = if server.dport == 0 { plain.dport } else { server.dport };
-        if !self.may_go(plain, server) {
+        let Some(next) = self.way(plain, server) else {
             let choice = Choice { server, control: None, dport };
             *verdict = self.pass().begin(&choice, mark, &plain.packet(frame.nic_port()), frame);
             return Some(());
-        }
+        };
         let conn = Conn { fwmark: mark, ..self.connection(plain, server, dport) };
         let Some(index) = self.table.insert_at(probe, conn, self.now) else {
             *verdict = Verdict::Drop(Counter::ConnTableFull);
@@ -115,16 +115,18 @@ impl<'a, A: Read> Lane<'a, A> {
         if server.method == ForwardingMethod::Nat {
             nat::prepare(self.table.get_mut(index));
         }
-        binding::bind(&self.core.boards, server, self.table.get(index));
-        self.core.schedulers.load_changed(server.id);
-        self.pass().count_connection(server);
-        self.forward_to(plain, index, server, frame, verdict)
+        binding::begin(&self.core.boards, server, self.table.get(index), plain.ip_len);
+        self.core.schedulers.load_changed(&self.core.boards, server.id);
+        self.core.counters.add(Counter::NewConnections, 1);
+        self.announce(index);
+        self.send::<false, F>(plain, index, (server.method, server, next), frame, verdict)
     }
 
-    /// Does [`Lane::forward_to`] take the packet to this server?
+    /// The next hop on the way to this server, if [`Lane::send`] takes the packet there.
     #[inline(always)]
-    fn may_go(&self, plain: &Plain<A>, server: &Server) -> bool {
-        matches!(&server.hop, Hop::Via(next) if self.fits(plain, server.method, server, next))
+    fn way<'s>(&self, plain: &Plain<A>, server: &'s Server) -> Option<&'s NextHop> {
+        let Hop::Via(next) = &server.hop else { return None };
+        self.fits(plain, server.method, server, next).then_some(next)
     }
 
     /// As it is after its first packet, but for what NAT rewrites.
@@ -133,10 +135,10 @@ impl<'a, A: Read> Lane<'a, A> {
         let core = &self.core;
         let daddr = A::from_ip(server.daddr).unwrap_or_default();
         let conn = Conn::new(plain.tuple(), server.method, server.id, daddr, dport);
-        let state = state::next(conn.state, conn.request_way(), plain.signal(), core.defence.secure_tcp);
+        let state = state::first(plain.protocol, conn.request_way(), core.defence.secure_tcp);
         let is_active = state::is_active(plain.protocol, state);
         let flags = if is_active { conn.flags & !flag::INACTIVE } else { conn.flags };
-        Conn { state, flags, timeout_ms: core.timeouts.of(plain.protocol, state), ..conn }
+        Conn { state, flags, timeout_ms: core.timeouts.of(plain.protocol, state), in_packets: 1, ..conn }
     }
 }
 

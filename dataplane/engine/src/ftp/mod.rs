@@ -263,7 +263,7 @@ impl<A: Address> Pass<'_, A> {
             expectations.controls().join(id);
         }
         let gone = expectations.expect(expected);
-        self.core.schedulers.load_changed(expected.server);
+        self.core.schedulers.load_changed(&self.core.boards, expected.server);
         if let Some(gone) = gone {
             self.disappoint(&gone);
         }

@@ -128,7 +128,7 @@ impl<A: Address> Pass<'_, A> {
             binding::bind(&self.core.boards, server, &expected.conn::<A>());
         }
         let gone = self.core.expectations.expect(expected);
-        self.core.schedulers.load_changed(expected.server);
+        self.core.schedulers.load_changed(&self.core.boards, expected.server);
         let is_new = gone.is_none_or(|gone| !gone.is_same(&expected));
         if let Some(gone) = gone {
             self.disappoint(&gone);

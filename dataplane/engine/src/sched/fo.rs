@@ -1,9 +1,9 @@
 //! `fo`: weighted failover (spec `scheduling.md` §12). All go to the heaviest server until it is overloaded or gone.
 
-use super::load::is_open;
+use super::load::takes;
 use super::ranking::{Standing, View};
 use crate::board::Boards;
-use crate::tables::Candidate;
+use crate::tables::ServerId;
 
 /// By weight alone.
 #[derive(Clone, Copy)]
@@ -11,7 +11,7 @@ pub struct Fo;
 
 impl View for Fo {
     #[inline(always)]
-    fn of(self, boards: &Boards, server: &Candidate) -> Standing {
-        if is_open(boards, server) { Standing { cost: 1, weight: server.weight } } else { Standing::OUT }
+    fn of(self, boards: &Boards, id: ServerId, weight: i32) -> Standing {
+        if takes(boards, id, weight) { Standing { cost: 1, weight } } else { Standing::OUT }
     }
 }

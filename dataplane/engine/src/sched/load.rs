@@ -6,7 +6,13 @@ use crate::tables::{Candidate, ServerId};
 /// May new flows go to this server?
 #[inline]
 pub fn is_open(boards: &Boards, server: &Candidate) -> bool {
-    server.weight > 0 && !boards.is_overloaded(server.id)
+    takes(boards, server.id, server.weight)
+}
+
+/// The same of a server with this weight.
+#[inline(always)]
+pub fn takes(boards: &Boards, id: ServerId, weight: i32) -> bool {
+    weight > 0 && !boards.is_overloaded(id)
 }
 
 /// An active connection weighs as much as 257 inactive ones (spec `scheduling.md` §1, overhead formula).

@@ -126,7 +126,7 @@ impl Schedulers {
         self.random = Random::new(seed);
     }
 
-    /// Also takes memory (44 bytes) for servers with ids below `servers_max`, so that `lc`, `wlc`, `sed`, `nq`, `fo` and
+    /// Also takes memory (56 bytes) for servers with ids below `servers_max`, so that `lc`, `wlc`, `sed`, `nq`, `fo` and
     /// `ovf` need not look at all servers of a large service at each pick. Who uses it calls
     /// [`Schedulers::load_changed`].
     #[must_use]
@@ -135,11 +135,34 @@ impl Schedulers {
         self
     }
 
-    /// To be called after this worker changed the active or total count or the overload flag of a server. Cheap: the
-    /// change is looked at when the service is asked next. Without it picks are right to some milliseconds only.
+    /// To be called after this worker changed the active or total count or the overload flag of a server. Without it picks
+    /// are right to some milliseconds only.
     #[inline(always)]
-    pub fn load_changed(&mut self, id: ServerId) {
-        self.tournaments.mark(id);
+    pub fn load_changed(&mut self, boards: &Boards, id: ServerId) {
+        self.tournaments.changed(boards, id);
+    }
+
+    /// [`Schedulers::pick`] for nearly all new flows: the schedulers that most services have in fewer steps, and the flow
+    /// described only for those that look at it.
+    #[inline(always)]
+    pub(crate) fn pick_for(
+        &mut self,
+        service: &Service,
+        boards: &Boards,
+        now: Tick,
+        flow: impl FnOnce() -> NewFlow,
+    ) -> Option<ServerId> {
+        match service.scheduler {
+            SchedulerKind::Rr => self.pick_in_turn(service, boards),
+            SchedulerKind::Wlc => self.tournaments.pick_lightest(service, boards, now),
+            _ => self.pick(service, boards, &flow()),
+        }
+    }
+
+    /// `rr`.
+    #[inline(never)]
+    fn pick_in_turn(&mut self, service: &Service, boards: &Boards) -> Option<ServerId> {
+        Some(rr::pick(&service.servers, boards, self.position(service)?)?.id)
     }
 
     /// Chooses a server for a new flow, or none (spec `scheduling.md` §1, eligibility). Also none for services with ids
@@ -147,10 +170,10 @@ impl Schedulers {
     pub fn pick(&mut self, service: &Service, boards: &Boards, flow: &NewFlow) -> Option<ServerId> {
         let servers = &service.servers[..];
         let chosen = match service.scheduler {
-            SchedulerKind::Rr => rr::pick(servers, boards, self.position(service)?),
+            SchedulerKind::Rr => return self.pick_in_turn(service, boards),
             SchedulerKind::Wrr => wrr::pick(servers, boards, service.plan.cycle(), self.position(service)?),
             SchedulerKind::Lc => self.tournaments.pick(service, boards, flow.now, lc::Lc),
-            SchedulerKind::Wlc => self.tournaments.pick(service, boards, flow.now, wlc::Wlc),
+            SchedulerKind::Wlc => return self.tournaments.pick_lightest(service, boards, flow.now),
             SchedulerKind::Lblc => {
                 let by_wlc = || self.tournaments.pick(service, boards, flow.now, wlc::Wlc);
                 lblc::pick(service, boards, flow, &mut self.localities, by_wlc)

@@ -3,7 +3,7 @@
 use super::ranking::{Standing, View};
 use super::sed::Sed;
 use crate::board::Boards;
-use crate::tables::Candidate;
+use crate::tables::ServerId;
 
 /// As `sed`, but idle servers stand before all others, whatever their weights.
 #[derive(Clone, Copy)]
@@ -11,8 +11,8 @@ pub struct Nq;
 
 impl View for Nq {
     #[inline(always)]
-    fn of(self, boards: &Boards, server: &Candidate) -> Standing {
-        match Sed.of(boards, server) {
+    fn of(self, boards: &Boards, id: ServerId, weight: i32) -> Standing {
+        match Sed.of(boards, id, weight) {
             Standing { cost: 1, weight } => Standing { cost: 0, weight },
             busy => busy,
         }

@@ -4,7 +4,7 @@
 use super::fo::Fo;
 use super::ranking::{Standing, View};
 use crate::board::Boards;
-use crate::tables::Candidate;
+use crate::tables::ServerId;
 
 /// By weight alone, but only while there are no more active connections than the weight says.
 #[derive(Clone, Copy)]
@@ -12,9 +12,9 @@ pub struct Ovf;
 
 impl View for Ovf {
     #[inline(always)]
-    fn of(self, boards: &Boards, server: &Candidate) -> Standing {
-        let standing = Fo.of(boards, server);
-        let has_room = || i64::from(boards.active(server.id)) <= i64::from(server.weight);
+    fn of(self, boards: &Boards, id: ServerId, weight: i32) -> Standing {
+        let standing = Fo.of(boards, id, weight);
+        let has_room = || i64::from(boards.active(id)) <= i64::from(weight);
         if standing != Standing::OUT && has_room() { standing } else { Standing::OUT }
     }
 }

@@ -1,7 +1,7 @@
 //! Which of several servers stands best: `lc`, `wlc`, `sed`, `nq`, `fo` and `ovf` differ only in how they see a server.
 
 use crate::board::Boards;
-use crate::tables::Candidate;
+use crate::tables::{Candidate, ServerId};
 
 /// How a scheduler sees a server at this moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,14 +32,14 @@ impl Standing {
 
 /// A scheduler's way of seeing. A trait, as a function that is passed on is not reliably inlined where it counts.
 pub trait View: Copy {
-    /// How this server stands now.
-    fn of(self, boards: &Boards, server: &Candidate) -> Standing;
+    /// How a server of this weight stands now.
+    fn of(self, boards: &Boards, id: ServerId, weight: i32) -> Standing;
 }
 
 #[cfg(test)]
-impl<F: Fn(&Boards, &Candidate) -> Standing + Copy> View for F {
-    fn of(self, boards: &Boards, server: &Candidate) -> Standing {
-        self(boards, server)
+impl<F: Fn(&Boards, ServerId, i32) -> Standing + Copy> View for F {
+    fn of(self, boards: &Boards, id: ServerId, weight: i32) -> Standing {
+        self(boards, id, weight)
     }
 }
 
@@ -47,7 +47,7 @@ impl<F: Fn(&Boards, &Candidate) -> Standing + Copy> View for F {
 pub fn best<'a>(servers: &'a [Candidate], boards: &Boards, view: impl View) -> Option<&'a Candidate> {
     let mut best: (Option<&Candidate>, Standing) = (None, Standing::OUT);
     for server in servers {
-        let standing = view.of(boards, server);
+        let standing = view.of(boards, server.id, server.weight);
         if standing.beats(best.1) {
             best = (Some(server), standing);
         }

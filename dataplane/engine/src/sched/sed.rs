@@ -1,9 +1,9 @@
 //! `sed`: the shortest expected delay (spec `scheduling.md` §6). Inactive connections do not count.
 
-use super::load::is_open;
+use super::load::takes;
 use super::ranking::{Standing, View};
 use crate::board::Boards;
-use crate::tables::Candidate;
+use crate::tables::ServerId;
 
 /// By the delay that one more connection would see.
 #[derive(Clone, Copy)]
@@ -11,10 +11,10 @@ pub struct Sed;
 
 impl View for Sed {
     #[inline(always)]
-    fn of(self, boards: &Boards, server: &Candidate) -> Standing {
-        if !is_open(boards, server) {
+    fn of(self, boards: &Boards, id: ServerId, weight: i32) -> Standing {
+        if !takes(boards, id, weight) {
             return Standing::OUT;
         }
-        Standing { cost: u64::from(boards.active(server.id)) + 1, weight: server.weight }
+        Standing { cost: u64::from(boards.active(id)) + 1, weight }
     }
 }

@@ -1,12 +1,14 @@
 //! The best of a thousand servers without looking at a thousand servers.
 //!
 //! A worker keeps a knock-out tournament per service: matches of eight neighbours on the list, whose winners meet in
-//! matches of eight, and so on to one champion; of equals the earlier wins. A pick reads the champion. When a server's load
-//! changes, its matches are played again, one on each level. The answer is the one that a scan of the list gives, to the tie.
+//! matches of eight, and so on until at most [`FINALISTS`] are left; of equals the earlier wins. When a server's load
+//! changes, its matches below the final are played again, one on each level. A pick looks at the finalists. Most services
+//! have no more servers than that: then a change is one store. The answer is the one that a scan of the list gives, to
+//! the tie.
 //!
-//! A worker knows what it changed itself ([`Tournaments::mark`]) and plays that again at the next pick. What others
-//! changed it cannot know: so at the first pick of every tick (1 ms) it reads the loads of the next [`READ_AGAIN`] servers
-//! again, in turn. That bounds the lag (1 ms for 64 servers, 16 ms for 1,000, of a service that is busy) and the cost.
+//! A worker knows what it changed itself ([`Tournaments::changed`]). What others changed it cannot know: so at the first
+//! pick of every tick (1 ms) it reads the loads of the next [`READ_AGAIN`] servers again, in turn. That bounds the lag
+//! (1 ms for 64 servers, 16 ms for 1,000, of a service that is busy) and the cost.
 //!
 //! How a server stands and where it is on the list are one number, its [key](Scale::key): `cost / weight` as a 64-bit
 //! float whose last bits give way to the place. So a match is the least of eight floats, which processors find without a
@@ -18,8 +20,9 @@
 //! and built again as services ask for them.
 
 use super::ranking::{Standing, View, best};
+use super::{fo, lc, nq, ovf, sed, wlc};
 use crate::board::Boards;
-use crate::tables::{Candidate, ServerId, Service};
+use crate::tables::{Candidate, SchedulerKind, ServerId, Service};
 use crate::tick::Tick;
 
 /// Smaller services are scanned.
@@ -28,15 +31,15 @@ const SERVERS_MIN: usize = 2;
 /// Players of a match: their keys fill a cache line.
 const PLAYERS: usize = 8;
 
+/// Players of a final at most.
+const FINALISTS: usize = 64;
+
 /// Servers whose loads are read again in a tick, as other workers may have changed them.
 const READ_AGAIN: u32 = 64;
 
-/// A server that is on no list of changes, and the end of such a list.
-const UNCHANGED: u32 = u32::MAX;
-const END: u32 = u32::MAX - 1;
-
-/// The serial of no plan.
+/// The serial of no plan: that of a tree without room in the arena, and that of a server in no tree.
 const NO_LIST: u64 = u64::MAX;
+const NO_TREE: u64 = u64::MAX - 1;
 
 /// The key of a server that is not to be chosen, but for its place: greater than any fraction. A power of two, as no key
 /// of such a server may be less.
@@ -60,6 +63,23 @@ const AT_SEVENTH: [f64; 2 * PLAYERS - 1] = {
     floors
 };
 
+#[inline(always)]
+fn less(one: f64, other: f64) -> f64 {
+    if one < other { one } else { other }
+}
+
+#[inline(always)]
+fn more(one: f64, other: f64) -> f64 {
+    if one > other { one } else { other }
+}
+
+/// The least of eight.
+#[inline(always)]
+fn least(keys: [f64; PLAYERS]) -> f64 {
+    let pair = |n: usize| less(keys[n], keys[n + 4]);
+    less(less(pair(0), pair(2)), less(pair(1), pair(3)))
+}
+
 impl Match {
     /// Puts a key in the place of a player's, and returns the winner's.
     ///
@@ -67,15 +87,11 @@ impl Match {
     /// the key, which comes from the match below: the best of the others is found first.
     #[inline(always)]
     fn play(&mut self, player: usize, key: f64) -> f64 {
-        let less = |one: f64, other: f64| if one < other { one } else { other };
-        let more = |one: f64, other: f64| if one > other { one } else { other };
         let player = player % PLAYERS;
         let floors: &[f64; PLAYERS] =
             AT_SEVENTH[PLAYERS - 1 - player..].first_chunk().unwrap_or(&[0.0; PLAYERS]);
         let Match(keys) = *self;
-        let other = |n: usize| more(floors[n], keys[n]);
-        let pair = |n: usize| less(other(n), other(n + 4));
-        let best = less(less(pair(0), pair(2)), less(pair(1), pair(3)));
+        let best = least(std::array::from_fn(|n| more(floors[n], keys[n])));
         self.0[player] = key;
         less(key, best)
     }
@@ -103,10 +119,11 @@ impl Scale {
     /// What is compared. `None` if it would not be exact.
     #[inline(always)]
     fn key(self, standing: Standing, place: u32) -> Option<f64> {
-        let fraction = if standing == Standing::OUT {
+        let fraction = if standing.weight == 0 {
             OUT
         } else if standing.cost <= self.cost_max {
-            (standing.cost as f64 / f64::from(standing.weight)).max(NOTHING)
+            // As a number with a sign it takes one instruction to convert, and it is below 2^51.
+            (standing.cost as i64 as f64 / f64::from(standing.weight)).max(NOTHING)
         } else {
             return None;
         };
@@ -120,9 +137,11 @@ impl Scale {
 
 /// One service's tournament.
 ///
-/// Its matches lie in the arena as a heap: the last one (of the champion) first, then the eight whose winners meet in it,
-/// and so on, the servers' last. So players are numbered through, and the winner of match `n` plays next as player `n - 1`.
+/// Its matches lie in the arena as a heap: the final first, in as many matches as its players fill, then those whose
+/// winners are the finalists, and so on, the servers' last. So players are numbered through, and player `n` of any level
+/// but the last has won match `n` behind the final.
 #[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
 struct Tree {
     /// Which list it was built for; [`NO_LIST`] if it has no room in the arena.
     serial: u64,
@@ -131,26 +150,28 @@ struct Tree {
     hand: u32,
     /// Are all keys exact?
     exact: bool,
+    /// Have all been since the hand was at the first server?
+    exact_lately: bool,
+    /// By what servers are compared.
+    kind: SchedulerKind,
     scale: Scale,
     /// Its first match in the arena.
     first: u32,
     /// Matches reserved there.
     room: u32,
+    /// Matches of the final.
+    finals: u32,
     /// The player who is the first server of the list.
     servers: u32,
-    /// First of the list of changes: a server's id.
-    changes: u32,
-    /// The key of who has won.
-    champion: f64,
 }
 
-/// Where a server is. Possibly out of date: then a change of it is noted in another service, which does no harm.
+/// Where a server is, and in which list: of another one its place is no longer right.
 #[derive(Clone, Copy, Debug)]
 struct Place {
+    serial: u64,
     service: u32,
     place: u32,
-    /// Next on the list of changes.
-    next: u32,
+    weight: i32,
 }
 
 /// The tournaments of one worker.
@@ -162,40 +183,47 @@ pub struct Tournaments {
     places: Box<[Place]>,
 }
 
-/// Matches behind those in which this many servers play.
-fn matches_above(servers: usize) -> usize {
-    let mut above = 0;
-    let mut level = 1;
-    while level * PLAYERS < servers {
-        above += level;
-        level *= PLAYERS;
+/// Matches of the final for so many servers, and matches in front of those in which they play.
+fn matches_above(servers: usize) -> (usize, usize) {
+    let mut level = servers;
+    let mut levels_below = 0;
+    while level > FINALISTS {
+        level = level.div_ceil(PLAYERS);
+        levels_below += 1;
     }
-    above
+    let finals = level.div_ceil(PLAYERS);
+    (finals, (0..levels_below).map(|level| finals * PLAYERS.pow(level)).sum())
 }
 
 impl Tournaments {
-    /// Memory for services and servers with ids below these: 64 and 44 bytes each.
+    /// Memory for services and servers with ids below these: 64 and 56 bytes each.
     pub fn new(services_max: usize, servers_max: usize) -> Tournaments {
         let tree = Tree {
             serial: NO_LIST,
             read: Tick(0),
             hand: 0,
             exact: true,
+            exact_lately: true,
+            kind: SchedulerKind::None,
             scale: Scale { places: 0, cost_max: 0 },
             first: 0,
             room: 0,
+            finals: 0,
             servers: 0,
-            changes: END,
-            champion: OUT,
         };
-        let place = Place { service: u32::MAX, place: 0, next: UNCHANGED };
         Tournaments {
-            // Two servers need a match, nine need three; no other number needs more for each than two do.
+            // Two servers need a match; no other number needs more for each than two do.
             matches: vec![EMPTY; servers_max.div_ceil(SERVERS_MIN)].into(),
             used: 0,
             trees: vec![tree; services_max].into(),
-            places: vec![place; servers_max].into(),
+            places: vec![Place { serial: NO_TREE, service: 0, place: 0, weight: 0 }; servers_max].into(),
         }
+    }
+
+    /// [`Tournaments::pick`] for `wlc`.
+    #[inline(never)]
+    pub fn pick_lightest(&mut self, service: &Service, boards: &Boards, now: Tick) -> Option<ServerId> {
+        Some(self.pick(service, boards, now, wlc::Wlc)?.id)
     }
 
     /// The server that stands best; of equals the first.
@@ -207,21 +235,15 @@ impl Tournaments {
         now: Tick,
         view: impl View,
     ) -> Option<&'a Candidate> {
-        match self.trees.get_mut(service.id.0 as usize) {
-            Some(tree) if tree.serial == service.plan.serial() && tree.read == now => {
-                // One has changed at a new flow, a second one at an eviction. For more a loop pays.
-                tree.play_change(&mut self.places, &mut self.matches, service, boards, view);
-                tree.play_change(&mut self.places, &mut self.matches, service, boards, view);
-                if tree.changes != END {
-                    tree.play_changes(&mut self.places, &mut self.matches, service, boards, view);
-                }
-                tree.winner(service, boards, view)
+        match self.trees.get(service.id.0 as usize) {
+            Some(tree) if tree.serial == service.plan.serial() && tree.read == now && tree.exact => {
+                tree.winner(&self.matches, service)
             }
             _ => self.pick_anew(service, boards, now, view),
         }
     }
 
-    /// The same where the list or the time is another than at the last pick.
+    /// The same where the list or the time is another than at the last pick, or keys are not exact.
     #[inline(never)]
     fn pick_anew<'a>(
         &mut self,
@@ -233,16 +255,21 @@ impl Tournaments {
         if service.servers.len() < SERVERS_MIN || !self.bring_up(service, boards, now, view) {
             return best(&service.servers, boards, view);
         }
-        self.pick(service, boards, now, view)
+        let tree = &self.trees[service.id.0 as usize];
+        if tree.exact { tree.winner(&self.matches, service) } else { best(&service.servers, boards, view) }
     }
 
     /// This worker changed a count or the overload flag of a server.
     #[inline(always)]
-    pub fn mark(&mut self, id: ServerId) {
-        let Some(known) = self.places.get_mut(id.0 as usize) else { return };
+    pub fn changed(&mut self, boards: &Boards, id: ServerId) {
+        let Some(known) = self.places.get(id.0 as usize) else { return };
         let Some(tree) = self.trees.get_mut(known.service as usize) else { return };
-        if known.next == UNCHANGED {
-            known.next = std::mem::replace(&mut tree.changes, id.0);
+        if known.serial == tree.serial {
+            let standing = match tree.kind {
+                SchedulerKind::Wlc => wlc::Wlc.of(boards, id, known.weight),
+                kind => standing(kind, boards, id, known.weight),
+            };
+            tree.update(&mut self.matches, known.place, standing);
         }
     }
 
@@ -253,7 +280,7 @@ impl Tournaments {
             tree.read_again(&mut self.matches, service, boards, now, view);
             return true;
         }
-        let above = matches_above(service.servers.len());
+        let (finals, above) = matches_above(service.servers.len());
         let room = (above + service.servers.len().div_ceil(PLAYERS)) as u32;
         if tree.room < room && !self.reserve(service.id.0 as usize, room) {
             return false;
@@ -264,9 +291,11 @@ impl Tournaments {
             read: now,
             hand: 0,
             exact: true,
+            exact_lately: true,
+            kind: service.scheduler,
             scale: Scale::of(&service.servers),
+            finals: finals as u32,
             servers: (above * PLAYERS) as u32,
-            changes: END,
             ..*tree
         };
         self.build(service, boards, view);
@@ -292,56 +321,41 @@ impl Tournaments {
         let tree = &mut self.trees[service.id.0 as usize];
         self.matches[tree.first as usize..][..tree.room as usize].fill(EMPTY);
         for (place, server) in (0..).zip(&service.servers[..]) {
-            tree.update(&mut self.matches, place, view.of(boards, server));
+            tree.update(&mut self.matches, place, view.of(boards, server.id, server.weight));
             if let Some(known) = self.places.get_mut(server.id.0 as usize) {
-                *known = Place { service: service.id.0, place, next: UNCHANGED };
+                let (service, weight) = (service.id.0, server.weight);
+                *known = Place { serial: tree.serial, service, place, weight };
             }
         }
     }
 }
 
+/// How a server stands with one of the schedulers that compare.
+#[inline(never)]
+fn standing(kind: SchedulerKind, boards: &Boards, id: ServerId, weight: i32) -> Standing {
+    match kind {
+        SchedulerKind::Lc => lc::Lc.of(boards, id, weight),
+        SchedulerKind::Sed => sed::Sed.of(boards, id, weight),
+        SchedulerKind::Nq => nq::Nq.of(boards, id, weight),
+        SchedulerKind::Fo => fo::Fo.of(boards, id, weight),
+        SchedulerKind::Ovf => ovf::Ovf.of(boards, id, weight),
+        // `lblc` and `lblcr` compare as `wlc` does; others have no tree.
+        _ => wlc::Wlc.of(boards, id, weight),
+    }
+}
+
 impl Tree {
-    /// Who has won, or, where keys are not exact, who wins a scan.
+    /// Who has won, if all keys are exact.
     #[inline(always)]
-    fn winner<'a>(&self, service: &'a Service, boards: &Boards, view: impl View) -> Option<&'a Candidate> {
-        if !self.exact {
-            return best(&service.servers, boards, view);
+    fn winner<'a>(&self, arena: &[Match], service: &'a Service) -> Option<&'a Candidate> {
+        let final_match = self.first as usize..(self.first + self.finals) as usize;
+        let (Match(first), others) = arena.get(final_match)?.split_first()?;
+        let mut best = *first;
+        for Match(keys) in others {
+            best = std::array::from_fn(|n| less(best[n], keys[n]));
         }
-        if self.champion < OUT { service.servers.get(self.scale.place(self.champion)) } else { None }
-    }
-
-    /// Plays again all that changed since the last pick.
-    #[inline(never)]
-    fn play_changes(
-        &mut self,
-        places: &mut [Place],
-        arena: &mut [Match],
-        service: &Service,
-        boards: &Boards,
-        view: impl View,
-    ) {
-        while self.changes != END {
-            self.play_change(places, arena, service, boards, view);
-        }
-    }
-
-    /// Plays again what changed first since the last pick, if anything did.
-    #[inline(always)]
-    fn play_change(
-        &mut self,
-        places: &mut [Place],
-        arena: &mut [Match],
-        service: &Service,
-        boards: &Boards,
-        view: impl View,
-    ) {
-        let id = std::mem::replace(&mut self.changes, END);
-        // Of the end of the list there is no place.
-        let Some(known) = places.get_mut(id as usize) else { return };
-        self.changes = std::mem::replace(&mut known.next, UNCHANGED);
-        if let Some(server) = service.servers.get(known.place as usize) {
-            self.update(arena, known.place, view.of(boards, server));
-        }
+        let champion = least(best);
+        if champion < OUT { service.servers.get(self.scale.place(champion)) } else { None }
     }
 
     /// Plays again what others changed, for the servers whose turn it is.
@@ -358,28 +372,33 @@ impl Tree {
         for place in self.hand..until {
             let player = (self.servers + place) as usize;
             let known = arena[self.first as usize + player / PLAYERS].0[player % PLAYERS];
-            let standing = view.of(boards, &service.servers[place as usize]);
+            let Candidate { id, weight, .. } = service.servers[place as usize];
+            let standing = view.of(boards, id, weight);
             if self.scale.key(standing, place) != Some(known) {
                 self.update(arena, place, standing);
             }
         }
-        (self.read, self.hand) = (now, if until < count { until } else { 0 });
+        (self.read, self.hand) = (now, until);
+        if until == count {
+            self.hand = 0;
+            self.exact = std::mem::replace(&mut self.exact_lately, true);
+        }
     }
 
-    /// A server stands like this now: plays its matches again, up to the last one. Nothing is changed if the key would
+    /// A server stands like this now: plays its matches again, up to the final. Nothing is changed if the key would
     /// not be exact.
     #[inline(always)]
     fn update(&mut self, arena: &mut [Match], place: u32, standing: Standing) {
-        let Some(mut best) = self.scale.key(standing, place) else {
-            self.exact = false;
+        let Some(mut key) = self.scale.key(standing, place) else {
+            (self.exact, self.exact_lately) = (false, false);
             return;
         };
-        let matches = &mut arena[self.first as usize..];
+        let (first, finals) = (self.first as usize, self.finals as usize);
         let mut player = (self.servers + place) as usize;
-        while player >= PLAYERS {
-            best = matches[player / PLAYERS].play(player, best);
-            player = player / PLAYERS - 1;
+        while player / PLAYERS >= finals {
+            key = arena[first + player / PLAYERS].play(player, key);
+            player = player / PLAYERS - finals;
         }
-        self.champion = matches[0].play(player, best);
+        arena[first + player / PLAYERS].0[player % PLAYERS] = key;
     }
 }

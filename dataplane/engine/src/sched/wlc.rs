@@ -1,9 +1,9 @@
 //! `wlc`: the least connections for the weight (spec `scheduling.md` §5).
 
-use super::load::{is_open, overhead};
+use super::load::{overhead, takes};
 use super::ranking::{Standing, View};
 use crate::board::Boards;
-use crate::tables::Candidate;
+use crate::tables::ServerId;
 
 /// By overhead for the weight.
 #[derive(Clone, Copy)]
@@ -11,10 +11,10 @@ pub struct Wlc;
 
 impl View for Wlc {
     #[inline(always)]
-    fn of(self, boards: &Boards, server: &Candidate) -> Standing {
-        if !is_open(boards, server) {
+    fn of(self, boards: &Boards, id: ServerId, weight: i32) -> Standing {
+        if !takes(boards, id, weight) {
             return Standing::OUT;
         }
-        Standing { cost: overhead(boards, server.id), weight: server.weight }
+        Standing { cost: overhead(boards, id), weight }
     }
 }

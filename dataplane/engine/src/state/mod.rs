@@ -113,6 +113,13 @@ pub fn next(state: u8, way: Way, signal: Signal, secure_tcp: bool) -> u8 {
     }
 }
 
+/// The state of a connection that begins with a datagram, or with a SYN and nothing else: [`next`] in fewer steps.
+#[inline(always)]
+#[must_use]
+pub fn first(protocol: u8, way: Way, secure_tcp: bool) -> u8 {
+    if protocol == protocol::TCP { tcp::next(0, way, tcp::bits::SYN, secure_tcp) } else { 0 }
+}
+
 /// Does a connection of this protocol in this state count as active (spec `connections.md` §5)?
 #[inline]
 #[must_use]

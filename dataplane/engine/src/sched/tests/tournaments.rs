@@ -9,15 +9,15 @@ use crate::tables::{Candidate, Family, SchedulerKind, ServerId, Service, Service
 use crate::tick::Tick;
 use bolero::TypeGenerator;
 
-type Seen = fn(&Boards, &Candidate) -> Standing;
+type Seen = fn(&Boards, ServerId, i32) -> Standing;
 
 const VIEWS: [(SchedulerKind, Seen); 6] = [
-    (SchedulerKind::Lc, |boards, server| lc::Lc.of(boards, server)),
-    (SchedulerKind::Wlc, |boards, server| wlc::Wlc.of(boards, server)),
-    (SchedulerKind::Sed, |boards, server| sed::Sed.of(boards, server)),
-    (SchedulerKind::Nq, |boards, server| nq::Nq.of(boards, server)),
-    (SchedulerKind::Fo, |boards, server| fo::Fo.of(boards, server)),
-    (SchedulerKind::Ovf, |boards, server| ovf::Ovf.of(boards, server)),
+    (SchedulerKind::Lc, |boards, id, weight| lc::Lc.of(boards, id, weight)),
+    (SchedulerKind::Wlc, |boards, id, weight| wlc::Wlc.of(boards, id, weight)),
+    (SchedulerKind::Sed, |boards, id, weight| sed::Sed.of(boards, id, weight)),
+    (SchedulerKind::Nq, |boards, id, weight| nq::Nq.of(boards, id, weight)),
+    (SchedulerKind::Fo, |boards, id, weight| fo::Fo.of(boards, id, weight)),
+    (SchedulerKind::Ovf, |boards, id, weight| ovf::Ovf.of(boards, id, weight)),
 ];
 
 #[derive(Clone, Copy, Debug, TypeGenerator)]
@@ -138,7 +138,7 @@ fn a_service_larger_than_the_arena_is_scanned() {
     let boards = Boards::new(1, 400);
     let mut trees = Tournaments::new(4, 20);
     let service = large(0, 0, 100);
-    trees.mark(ServerId(3));
+    trees.changed(&boards, ServerId(3));
     assert_eq!(trees.pick(&service, &boards, Tick(0), wlc::Wlc).map(|server| server.id.0), Some(99));
 }
 
@@ -163,10 +163,8 @@ fn fractions_next_to_each_other_are_told_apart() {
                 let daddr = [10, 7, 0, 1].into();
                 service.link(Candidate { id: ServerId(id), weight, last_weight: weight, daddr, dport: 80 });
             }
-            let view = |_: &Boards, server: &Candidate| Standing {
-                cost: costs[server.id.0 as usize],
-                weight: server.weight,
-            };
+            let view =
+                |_: &Boards, id: ServerId, weight: i32| Standing { cost: costs[id.0 as usize], weight };
             let picked = trees.pick(&service, &boards, Tick(0), view).map(|server| server.id);
             assert_eq!(
                 picked,
@@ -187,4 +185,21 @@ fn weights_beyond_what_keys_tell_apart_are_scanned() {
     director.edit(1, 1, 0, 0);
     let expected = best(&director.service.servers, &director.boards, sed::Sed).map(|server| server.id.0);
     assert_eq!(director.picks(1), [expected]);
+}
+
+/// Of costs that keys do not tell apart a service recovers: after a round in which all loads were read again.
+#[test]
+fn keys_count_again_when_costs_have_fallen() {
+    let mut director = Director::with(SchedulerKind::Wlc, &[1 << 20, 1, 1]);
+    for (active, ticks) in [(1 << 28, 3), (0, 5), (1 << 28, 1), (2, 4)] {
+        director.load(0, active, 0);
+        for _ in 0..ticks {
+            for _ in 0..20 {
+                let expected = best(&director.service.servers, &director.boards, wlc::Wlc);
+                let expected = expected.map(|server| server.id.0);
+                assert_eq!(director.picks(1), [expected], "{active}");
+            }
+            director.now.0 += 1;
+        }
+    }
 }
