@@ -11,8 +11,10 @@ use shunt_compare::orders::{Payload, Run};
 
 /// Connections of a table that new flows must not fill within a measurement.
 const MAX_NEW: u32 = 32_000_000;
-/// How long a round of new flows is: six of them fit in the table at 10 M flows a second.
-const FRESH_MS: u64 = 500;
+/// How long a round of new flows is: ten of them fit in the table at 10 M flows a second.
+const FRESH_MS: u64 = 300;
+/// Rounds of each of two services whose new flows are compared: as they are short, more of them.
+const FRESH_ROUNDS: usize = 5;
 
 /// Full rate, as long as the window is open.
 pub fn full(millis: u64) -> Run {
@@ -126,13 +128,17 @@ impl Measure {
     /// The second of two services in comparison with the first.
     fn versus(&mut self, is_fresh: bool, one: &Service, other: &Service, ratio_min: f64) -> Result<Row> {
         const FLOWS: u32 = 100_000;
-        let (rounds, ghz) = (self.rounds, self.ghz);
-        let run = full(if is_fresh { FRESH_MS } else { self.millis });
+        let (rounds, run) =
+            if is_fresh { (FRESH_ROUNDS, full(FRESH_MS)) } else { (self.rounds, full(self.millis)) };
+        let ghz = self.ghz;
         let rig = self.rig()?;
         rig.direct(&plan(vec![one.clone(), other.clone()], MAX_NEW, 4))?;
         let (mut ones, mut others) = (Vec::new(), Vec::new());
         for round in 0..rounds as u8 {
-            for (service, results) in [(one, &mut ones), (other, &mut others)] {
+            let mut turns = [(one, &mut ones), (other, &mut others)];
+            // Who begins changes.
+            turns.rotate_left(usize::from(round % 2));
+            for (service, results) in turns {
                 // New flows are new in each round.
                 let network = if is_fresh { 48 + round } else { 48 };
                 let mut stream = fresh(network, service.vport, Payload::Udp);
@@ -208,7 +214,9 @@ pub fn pairs(mut row: Row, ours: &[Round], ceilings: &[Round], ghz: f64) -> Row 
     row.mpps = median(ours.iter().map(Round::mpps).collect());
     let ceiling = median(ceilings.iter().map(Round::mpps).collect());
     row.ceiling_mpps = Some(ceiling);
-    row.ratio = Some(row.mpps / ceiling);
+    // What the machine has for us changes from round to round, so a round is compared with its neighbour.
+    row.ratio =
+        Some(median(ours.iter().zip(ceilings).map(|(ours, ceiling)| ours.mpps() / ceiling.mpps()).collect()));
     let cycles = |round: &Round| round.busy_nanos as f64 * ghz / round.received.max(1) as f64;
     row.cycles_per_packet = Some(median(ours.iter().map(cycles).collect()));
     for (reason, count) in ours.iter().flat_map(|round| &round.drops) {

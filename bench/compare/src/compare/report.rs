@@ -16,6 +16,7 @@ pub struct Row {
     pub mpps: f64,
     /// Median of testpmd with the same packets in the same run, or of what shuntd is compared with.
     pub ceiling_mpps: Option<f64>,
+    /// Median of the rounds' ratios: not the ratio of the medians.
     pub ratio: Option<f64>,
     pub cycles_per_packet: Option<f64>,
     pub rounds: Vec<Pair>,
