@@ -296,8 +296,7 @@ impl<'a, A: Address> Pass<'a, A> {
                 return true;
             }
         }
-        let expendable = |conn: &Conn<A>| conn.protocol == protocol::TCP && tcp::is_expendable(conn.state);
-        let candidate = self.table.sweep(EVICTION_LOOKS, expendable);
+        let candidate = self.table.sweep(EVICTION_LOOKS, is_expendable);
         if let Some(index) = candidate {
             self.discard(index);
             self.table.expect_sweep();
@@ -351,6 +350,12 @@ pub(crate) fn is_martian(tables: &Tables, source: IpAddr) -> bool {
         IpAddr::V6(source) => source.is_loopback() || source.is_multicast(),
     };
     nobodys || tables.is_local(&source)
+}
+
+/// May it go when the table is full?
+#[inline(always)]
+pub(crate) fn is_expendable<A: Address>(conn: &Conn<A>) -> bool {
+    conn.protocol == protocol::TCP && tcp::is_expendable(conn.state)
 }
 
 /// Does the scheduler find the same server for the same client by itself?

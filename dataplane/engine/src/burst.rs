@@ -2,7 +2,6 @@
 //! then decide. So the cache misses of a burst overlap instead of adding up.
 
 use crate::conn::{Index, NIL, Probe};
-use crate::counters::Counter;
 use crate::engine::{BURST, Engine, Origin};
 use crate::fast::{Gate, Lane, Plain};
 use crate::flow::Pass;
@@ -285,11 +284,15 @@ impl Engine {
                     Road::General | Road::Aside | Road::HandOver(_) => {}
                 }
             }
-            if place == before {
-                verdicts[place] = match road {
-                    Road::PlainV6 => self.open_v6(place, trip, &mut frames[place]),
-                    _ => self.decide_anew(place, trip, &mut frames[place]),
+            if guess == NIL {
+                place += match road {
+                    Road::PlainV4 => self.open_v4(place..group.end, trip, frames, verdicts),
+                    Road::PlainV6 => self.open_v6(place..group.end, trip, frames, verdicts),
+                    Road::General | Road::Aside | Road::HandOver(_) => 0,
                 };
+            }
+            if place == before {
+                verdicts[place] = self.decide_otherwise(place, trip, &mut frames[place]);
                 place += 1;
             }
         }
@@ -344,29 +347,54 @@ impl Engine {
         taken
     }
 
-    /// What is not plain, and what belongs to no established connection of IPv4. Perhaps it opens one.
+    /// Opens connections for plain IPv4 packets up to the first that is no new flow, or none for the short way. Returns
+    /// how many.
     #[inline(never)]
-    fn decide_anew<F: Frame>(&mut self, place: usize, trip: &Trip, frame: &mut F) -> Verdict {
+    fn open_v4<F: Frame>(
+        &mut self,
+        places: Range<usize>,
+        trip: &Trip,
+        frames: &mut [F],
+        verdicts: &mut [Verdict],
+    ) -> usize {
         let Engine { v4, core, stages, .. } = self;
-        let Slot { plain, probe, road, .. } = &stages.slots[place];
-        let mut verdict = Verdict::Drop(Counter::Malformed);
         let mut lane = Lane { table: v4, core, tables: trip.tables, now: trip.now };
-        if *road == Road::PlainV4 && lane.open(plain, *probe, frame, &mut verdict).is_some() {
-            return verdict;
+        let Some(mut openings) = lane.openings() else { return 0 };
+        let (frames, verdicts) = (&mut frames[places.clone()], &mut verdicts[places.clone()]);
+        let mut taken = 0;
+        for ((slot, frame), verdict) in stages.slots[places].iter().zip(frames).zip(verdicts) {
+            let may_open = slot.road == Road::PlainV4 && slot.guess == NIL;
+            if !may_open || lane.open(&mut openings, &slot.plain, slot.probe, frame, verdict).is_none() {
+                break;
+            }
+            taken += 1;
         }
-        self.decide_otherwise(place, trip, frame)
+        taken
     }
 
-    /// Plain IPv6 that belongs to no established connection. Perhaps it opens one.
+    /// The same for IPv6.
     #[inline(never)]
-    fn open_v6<F: Frame>(&mut self, place: usize, trip: &Trip, frame: &mut F) -> Verdict {
+    fn open_v6<F: Frame>(
+        &mut self,
+        places: Range<usize>,
+        trip: &Trip,
+        frames: &mut [F],
+        verdicts: &mut [Verdict],
+    ) -> usize {
         let Engine { v6, core, stages, .. } = self;
-        let mut verdict = Verdict::Drop(Counter::Malformed);
         let mut lane = Lane { table: v6, core, tables: trip.tables, now: trip.now };
-        if lane.open(&stages.plain_v6[place], stages.slots[place].probe, frame, &mut verdict).is_some() {
-            return verdict;
+        let Some(mut openings) = lane.openings() else { return 0 };
+        let (frames, verdicts) = (&mut frames[places.clone()], &mut verdicts[places.clone()]);
+        let slots = stages.slots[places.clone()].iter().zip(&stages.plain_v6[places]);
+        let mut taken = 0;
+        for (((slot, plain), frame), verdict) in slots.zip(frames).zip(verdicts) {
+            let may_open = slot.road == Road::PlainV6 && slot.guess == NIL;
+            if !may_open || lane.open(&mut openings, plain, slot.probe, frame, verdict).is_none() {
+                break;
+            }
+            taken += 1;
         }
-        self.decide_otherwise(place, trip, frame)
+        taken
     }
 
     /// All that the fast path has left.

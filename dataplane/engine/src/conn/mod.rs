@@ -278,39 +278,32 @@ impl<A: Address> ConnTable<A> {
     /// Looks at the next `looks` entries, like the hand of a clock, for one that `expendable` gives up; if there is none, at
     /// as many in some other places. Connections that were made together lie together, so a place may hold only such as
     /// stay.
-    #[inline(always)]
     pub fn sweep(&mut self, looks: u32, expendable: impl Fn(&Conn<A>) -> bool) -> Option<Index> {
-        // In a flood nearly all are.
-        if self.look(&expendable) {
-            let found = self.hand;
-            self.advance_hand(1);
-            return Some(found);
-        }
-        self.sweep_on(looks, expendable)
-    }
-
-    #[inline(never)]
-    fn sweep_on(&mut self, looks: u32, expendable: impl Fn(&Conn<A>) -> bool) -> Option<Index> {
         const PLACES: u32 = 4;
         // A fraction (the golden ratio's) that leads everywhere.
         let stride = ((u64::from(self.capacity()) * 0x9e37_79b9) >> 32) as u32;
         for _ in 0..PLACES {
             for _ in 0..looks {
-                let (index, found) = (self.hand, self.look(&expendable));
-                self.advance_hand(1);
-                if found {
+                if let Some(index) = self.take_under_hand(&expendable) {
                     return Some(index);
                 }
+                self.advance_hand(1);
             }
             self.advance_hand(stride);
         }
         None
     }
 
-    /// Is there a connection under the hand that may go?
+    /// The next connection that [`ConnTable::sweep`] would look at, if it may go.
     #[inline(always)]
-    fn look(&self, expendable: impl Fn(&Conn<A>) -> bool) -> bool {
-        self.entries.get(self.hand as usize).is_some_and(|entry| entry.has(flag::HASHED) && expendable(entry))
+    pub fn take_under_hand(&mut self, expendable: impl Fn(&Conn<A>) -> bool) -> Option<Index> {
+        let index = self.hand;
+        let entry = self.entries.get(index as usize)?;
+        let found = entry.has(flag::HASHED) && expendable(entry);
+        if found {
+            self.advance_hand(1);
+        }
+        found.then_some(index)
     }
 
     #[inline(always)]

@@ -4,33 +4,59 @@
 //! ([`crate::admit`]) have known answers. What is decided is the same, by the same schedulers and into the same table.
 
 use super::{Lane, Plain, Read};
-use crate::admit::{Choice, FTP_DATA, is_martian, is_stateless};
+use crate::admit::{Choice, FTP_DATA, is_expendable, is_martian, is_stateless};
 use crate::binding;
-use crate::conn::{Conn, Probe, flag};
+use crate::conn::{Conn, ConnTable, NIL, Probe, flag};
 use crate::counters::Counter;
+use crate::engine::Core;
 use crate::forward::nat;
 use crate::sched::NewFlow;
 use crate::state::{self, protocol};
-use crate::tables::{ForwardingMethod, Hop, NextHop, Server, Service, ServiceKey};
+use crate::tables::{ForwardingMethod, Hop, NextHop, Server, Service, ServiceKey, Tables};
+use crate::tick::Tick;
 use crate::verdict::Verdict;
 use shunt_wire::Frame;
 
+/// What new flows in a row have in common.
+pub(crate) struct Openings<'a> {
+    /// Are there rules for marks?
+    has_rules: bool,
+    /// The service of the latest new flow.
+    recent: Option<&'a Service>,
+}
+
 impl<'a, A: Read> Lane<'a, A> {
+    /// Prepares for packets that may open connections. `None` if more is to be asked of each than the short way asks: as
+    /// the director stands by, defends itself, or has to look for flows that are expected or come from servers.
+    #[inline(always)]
+    pub(crate) fn openings(&self) -> Option<Openings<'a>> {
+        let Lane { core, tables, .. } = self;
+        let asks_more = core.stands_by
+            || core.defence.drops_packets()
+            || tables.watches_servers()
+            || !core.expectations.is_empty();
+        (!asks_more).then(|| Openings {
+            has_rules: !tables.marks().is_empty(),
+            recent: tables.service(core.recent_service).map(|service| &**service),
+        })
+    }
+
     /// Makes a connection for a packet that has none, forwards it and writes the verdict; or does nothing, and returns
     /// `None`. `probe` is that of the packet.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn open<F: Frame>(
         &mut self,
+        openings: &mut Openings<'a>,
         plain: &Plain<A>,
         probe: Probe,
         frame: &mut F,
         verdict: &mut Verdict,
     ) -> Option<()> {
-        if !plain.opens() || !self.is_certainly_new(plain, probe) || self.core.defence.drops_packets() {
+        if !plain.opens() || !self.is_certainly_new(plain, probe) {
             return None;
         }
         let tables = self.tables;
-        let (service, mark) = self.service_of(plain, frame)?;
+        let (service, mark) = self.service_of(openings, plain, frame)?;
         let asks_more = service.persistence.is_some() || service.flags.one_packet;
         if asks_more || is_helped(plain, tables.settings().ftp_port) || is_martian(tables, plain.src.ip()) {
             return None;
@@ -40,7 +66,7 @@ impl<'a, A: Read> Lane<'a, A> {
             if is_stateless(service) {
                 return None;
             }
-            if !self.pass().make_room() {
+            if !evict(self.table, self.core, tables, self.now) && !self.pass().make_room() {
                 *verdict = Verdict::Drop(Counter::ConnTableFull);
                 return Some(());
             }
@@ -62,31 +88,33 @@ impl<'a, A: Read> Lane<'a, A> {
         Some(())
     }
 
-    /// Is there certainly no connection that the packet could belong to, here or with another worker, known or expected?
+    /// Is there certainly no connection that the packet could belong to, here or with another worker?
     #[inline(always)]
     fn is_certainly_new(&self, plain: &Plain<A>, probe: Probe) -> bool {
         let core = &self.core;
         self.table.is_absent(probe)
             && (core.workers == 1 || core.owner.of(plain.src, plain.sport) == core.worker)
-            && !core.stands_by
-            && !self.tables.watches_servers()
-            && core.expectations.is_empty()
     }
 
     /// The service of the packet's mark, or with just its address and port; and the mark.
     #[inline(always)]
-    fn service_of<F: Frame>(&mut self, plain: &Plain<A>, frame: &F) -> Option<(&'a Service, u32)> {
+    fn service_of<F: Frame>(
+        &mut self,
+        openings: &mut Openings<'a>,
+        plain: &Plain<A>,
+        frame: &F,
+    ) -> Option<(&'a Service, u32)> {
         let tables = self.tables;
-        let has_rules = !tables.marks().is_empty();
-        let mark = if has_rules { tables.mark_of(&plain.packet(frame.nic_port()).marked()) } else { 0 };
+        let mark =
+            if openings.has_rules { tables.mark_of(&plain.packet(frame.nic_port()).marked()) } else { 0 };
         if mark == 0
-            && let Some(recent) = tables.service(self.core.recent_service)
+            && let Some(recent) = openings.recent
             && is_of(recent, plain)
         {
             return Some((recent, mark));
         }
         let service = tables.service_for(mark, plain.protocol, plain.dst.ip(), plain.dport)?;
-        self.core.recent_service = service.id;
+        (self.core.recent_service, openings.recent) = (service.id, Some(&**service));
         let takes = is_of(service, plain) || matches!(service.key, ServiceKey::Fwmark { .. });
         takes.then_some((service, mark))
     }
@@ -140,6 +168,22 @@ impl<'a, A: Read> Lane<'a, A> {
         let flags = if is_active { conn.flags & !flag::INACTIVE } else { conn.flags };
         Conn { state, flags, timeout_ms: core.timeouts.of(plain.protocol, state), in_packets: 1, ..conn }
     }
+}
+
+/// Makes room in a full table, if there is nothing to expire and the next connection to look at is an expendable one on
+/// which nothing hangs.
+#[inline(never)]
+fn evict<A: Read>(table: &mut ConnTable<A>, core: &mut Core, tables: &Tables, now: Tick) -> bool {
+    let expendable = |conn: &Conn<A>| is_expendable(conn) && conn.control == NIL && !conn.has(flag::HELPED);
+    if table.may_be_due(now) {
+        return false;
+    }
+    let Some(index) = table.take_under_hand(expendable) else { return false };
+    let conn = table.remove(index);
+    binding::unbind(&core.boards, tables, &conn);
+    core.schedulers.load_changed(&core.boards, conn.server);
+    table.expect_sweep();
+    true
 }
 
 /// Is this the service of just this address and port?
