@@ -73,6 +73,15 @@ fn more(one: f64, other: f64) -> f64 {
     if one > other { one } else { other }
 }
 
+/// The lesser of each pair.
+#[inline(always)]
+fn lesser(ones: [f64; PLAYERS], others: [f64; PLAYERS]) -> [f64; PLAYERS] {
+    std::array::from_fn(
+        #[inline(always)]
+        |n| less(ones[n], others[n]),
+    )
+}
+
 /// The least of eight.
 #[inline(always)]
 fn least(keys: [f64; PLAYERS]) -> f64 {
@@ -103,8 +112,8 @@ impl Match {
 /// behind the point and `b × c` is at most 2^(51 - p), the rounding of the division (2^-53 of each) cannot hide that.
 #[derive(Clone, Copy, Debug)]
 struct Scale {
-    /// The last bits, in which the place is.
-    places: u64,
+    /// All but the last bits, in which the place is.
+    fractions: u64,
     /// Costs up to here are told apart.
     cost_max: u64,
 }
@@ -113,7 +122,7 @@ impl Scale {
     fn of(servers: &[Candidate]) -> Scale {
         let bits = usize::BITS - servers.len().saturating_sub(1).leading_zeros();
         let weight_max = servers.iter().map(|server| server.weight).max().unwrap_or(1).max(1);
-        Scale { places: (1 << bits) - 1, cost_max: (1 << (51 - bits)) / u64::from(weight_max.unsigned_abs()) }
+        Scale { fractions: !0 << bits, cost_max: (1 << (51 - bits)) / u64::from(weight_max.unsigned_abs()) }
     }
 
     /// What is compared. `None` if it would not be exact.
@@ -127,11 +136,11 @@ impl Scale {
         } else {
             return None;
         };
-        Some(f64::from_bits(fraction.to_bits() & !self.places | u64::from(place)))
+        Some(f64::from_bits(fraction.to_bits() & self.fractions | u64::from(place)))
     }
 
     fn place(self, key: f64) -> usize {
-        (key.to_bits() & self.places) as usize
+        (key.to_bits() & !self.fractions) as usize
     }
 }
 
@@ -205,7 +214,7 @@ impl Tournaments {
             exact: true,
             exact_lately: true,
             kind: SchedulerKind::None,
-            scale: Scale { places: 0, cost_max: 0 },
+            scale: Scale { fractions: !0, cost_max: 0 },
             first: 0,
             room: 0,
             finals: 0,
@@ -348,12 +357,20 @@ impl Tree {
     /// Who has won, if all keys are exact.
     #[inline(always)]
     fn winner<'a>(&self, arena: &[Match], service: &'a Service) -> Option<&'a Candidate> {
-        let final_match = self.first as usize..(self.first + self.finals) as usize;
-        let (Match(first), others) = arena.get(final_match)?.split_first()?;
-        let mut best = *first;
-        for Match(keys) in others {
-            best = std::array::from_fn(|n| less(best[n], keys[n]));
-        }
+        let first = self.first as usize;
+        let best = match arena.get(first..first + self.finals as usize)? {
+            // Most services have no more than these.
+            [Match(one)] => *one,
+            [Match(one), Match(other)] => lesser(*one, *other),
+            [Match(one), others @ ..] => {
+                let mut best = *one;
+                for Match(other) in others {
+                    best = lesser(best, *other);
+                }
+                best
+            }
+            [] => return None,
+        };
         let champion = least(best);
         if champion < OUT { service.servers.get(self.scale.place(champion)) } else { None }
     }
