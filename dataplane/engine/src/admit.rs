@@ -17,7 +17,6 @@ use crate::tables::{
 };
 use crate::verdict::Verdict;
 use shunt_wire::Frame;
-use std::net::IpAddr;
 
 /// Port of FTP.
 const FTP: u16 = 21;
@@ -51,7 +50,7 @@ impl<'a, A: Address> Pass<'a, A> {
         let Some(service) = self.service_for(mark, packet) else {
             return Verdict::Punt(frame.nic_port());
         };
-        if is_martian(tables, packet.src_ip()) {
+        if is_martian(tables, A::from_bits(packet.src)) {
             return Verdict::Punt(frame.nic_port());
         }
         let may_create = may_create(packet.signal, tables.settings());
@@ -342,14 +341,8 @@ impl<'a, A: Address> Pass<'a, A> {
 
 /// The director's own address, or one that is no host's, as source of a packet from outside: the kernel drops it.
 #[inline(always)]
-pub(crate) fn is_martian(tables: &Tables, source: IpAddr) -> bool {
-    let nobodys = match source {
-        IpAddr::V4(source) => {
-            source.octets()[0] == 0 || source.is_loopback() || source.is_multicast() || source.is_broadcast()
-        }
-        IpAddr::V6(source) => source.is_loopback() || source.is_multicast(),
-    };
-    nobodys || tables.is_local(&source)
+pub(crate) fn is_martian<A: Address>(tables: &Tables, source: A) -> bool {
+    source.is_nobodys() || tables.is_own(source)
 }
 
 /// May it go when the table is full?

@@ -17,6 +17,8 @@ pub trait Address: Copy + Eq + Ord + Hash + Debug + Default + Send + 'static {
     fn ip(self) -> IpAddr;
     /// From the standard library's; `None` for the other family.
     fn from_ip(ip: IpAddr) -> Option<Self>;
+    /// Can no host have it, so that it is no packet's source?
+    fn is_nobodys(self) -> bool;
     /// 0 if two pairs of addresses are the same.
     fn difference(one: (Self, Self), other: (Self, Self)) -> u64;
 }
@@ -43,6 +45,13 @@ impl Address for u32 {
             IpAddr::V4(ip) => Some(ip.to_bits()),
             IpAddr::V6(_) => None,
         }
+    }
+
+    #[inline(always)]
+    fn is_nobodys(self) -> bool {
+        let is_hosts = matches!(self >> 24, 1..=126 | 128..=223);
+        let address = Ipv4Addr::from_bits(self);
+        !is_hosts && (self >> 24 == 0 || address.is_loopback() || address.is_multicast() || self == u32::MAX)
     }
 
     #[inline(always)]
@@ -75,6 +84,11 @@ impl Address for u128 {
             IpAddr::V6(ip) => Some(ip.to_bits()),
             IpAddr::V4(_) => None,
         }
+    }
+
+    fn is_nobodys(self) -> bool {
+        let address = Ipv6Addr::from_bits(self);
+        address.is_loopback() || address.is_multicast()
     }
 
     #[inline(always)]

@@ -190,7 +190,7 @@ impl<A: Address> ConnTable<A> {
     pub fn insert_at(&mut self, request: Probe, conn: Conn<A>, now: Tick) -> Option<Index> {
         let index = self.free;
         let place = self.entries.get_mut(index as usize)?;
-        let next_free = place.links.next;
+        let (next_free, life_ms) = (place.links.next, u64::from(conn.timeout_ms));
         *place = conn;
         place.flags |= flag::HASHED;
         place.last_seen = now.stamp();
@@ -209,7 +209,7 @@ impl<A: Address> ConnTable<A> {
         }
         self.free = next_free;
         self.len += 1;
-        self.wheel.insert(&mut self.entries, index, now);
+        self.wheel.file(&mut self.entries, index, now, life_ms);
         Some(index)
     }
 

@@ -54,17 +54,22 @@ impl Wheel {
     /// The slot for an entry with so many milliseconds left: the first that begins after it is due. Never the one that
     /// is being worked off.
     #[inline(always)]
-    fn slot(&self, now: Tick, remaining_ms: i64) -> u16 {
-        let due = now.0.saturating_add(remaining_ms.max(0) as u64);
+    fn slot(&self, now: Tick, remaining_ms: u64) -> u16 {
+        let due = now.0.wrapping_add(remaining_ms);
         let slot = (due >> SLOT_SHIFT) + 1;
         (slot.max(self.position + 1).min(self.position + SLOTS - 1) % SLOTS) as u16
     }
 
     /// Files an entry that is in no slot.
-    #[inline(always)]
     pub fn insert<T: Timed>(&mut self, entries: &mut [T], index: Index, now: Tick) {
         let remaining = entries[index as usize].remaining_ms(now.stamp());
-        let slot = self.slot(now, remaining);
+        self.file(entries, index, now, remaining.max(0) as u64);
+    }
+
+    /// The same for an entry with so many milliseconds left.
+    #[inline(always)]
+    pub fn file<T: Timed>(&mut self, entries: &mut [T], index: Index, now: Tick, remaining_ms: u64) {
+        let slot = self.slot(now, remaining_ms);
         let head = std::mem::replace(&mut self.heads[usize::from(slot)], index);
         let (links, place) = entries[index as usize].place();
         *links = Links { next: head, prev: NIL };
@@ -94,7 +99,7 @@ impl Wheel {
     #[inline]
     pub fn hasten<T: Timed>(&mut self, entries: &mut [T], index: Index, now: Tick) {
         let remaining = entries[index as usize].remaining_ms(now.stamp());
-        let wanted = self.slot(now, remaining);
+        let wanted = self.slot(now, remaining.max(0) as u64);
         let filed = *entries[index as usize].place().1;
         // Distances from the position: slots are a ring.
         let ahead = |slot: u16| (u64::from(slot) + SLOTS - self.position % SLOTS) % SLOTS;

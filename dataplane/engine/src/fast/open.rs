@@ -11,7 +11,7 @@ use crate::counters::Counter;
 use crate::engine::Core;
 use crate::forward::nat;
 use crate::sched::NewFlow;
-use crate::state::{self, protocol};
+use crate::state::{protocol, tcp};
 use crate::tables::{ForwardingMethod, Hop, NextHop, Server, Service, ServiceKey, Tables};
 use crate::tick::Tick;
 use crate::verdict::Verdict;
@@ -58,7 +58,7 @@ impl<'a, A: Read> Lane<'a, A> {
         let tables = self.tables;
         let (service, mark) = self.service_of(openings, plain, frame)?;
         let asks_more = service.persistence.is_some() || service.flags.one_packet;
-        if asks_more || is_helped(plain, tables.settings().ftp_port) || is_martian(tables, plain.src.ip()) {
+        if asks_more || is_helped(plain, tables.settings().ftp_port) || is_martian(tables, plain.src) {
             return None;
         }
         // Room is made before a server is chosen, as a connection that goes may change the choice.
@@ -163,10 +163,12 @@ impl<'a, A: Read> Lane<'a, A> {
         let core = &self.core;
         let daddr = A::from_ip(server.daddr).unwrap_or_default();
         let conn = Conn::new(plain.tuple(), server.method, server.id, daddr, dport);
-        let state = state::first(plain.protocol, conn.request_way(), core.defence.secure_tcp);
-        let is_active = state::is_active(plain.protocol, state);
-        let flags = if is_active { conn.flags & !flag::INACTIVE } else { conn.flags };
-        Conn { state, flags, timeout_ms: core.timeouts.of(plain.protocol, state), in_packets: 1, ..conn }
+        if plain.protocol == protocol::UDP {
+            return Conn { timeout_ms: core.timeouts.udp(), in_packets: 1, ..conn };
+        }
+        let state = tcp::first(conn.request_way(), core.defence.secure_tcp);
+        let flags = if tcp::is_active(state) { conn.flags & !flag::INACTIVE } else { conn.flags };
+        Conn { state, flags, timeout_ms: core.timeouts.tcp(state), in_packets: 1, ..conn }
     }
 }
 

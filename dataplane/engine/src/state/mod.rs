@@ -90,12 +90,19 @@ impl Timeouts {
         self.udp_ms
     }
 
+    /// Life of a TCP connection in this state.
+    #[inline(always)]
+    #[must_use]
+    pub fn tcp(&self, state: u8) -> u32 {
+        self.tcp_ms.get(usize::from(state)).copied().unwrap_or(self.tcp_ms[0])
+    }
+
     /// Life of a connection of this protocol in this state.
     #[inline]
     #[must_use]
     pub fn of(&self, protocol: u8, state: u8) -> u32 {
         match protocol {
-            protocol::TCP => self.tcp_ms.get(usize::from(state)).copied().unwrap_or(self.tcp_ms[0]),
+            protocol::TCP => self.tcp(state),
             protocol::SCTP => self.sctp_ms.get(usize::from(state)).copied().unwrap_or(self.sctp_ms[0]),
             _ => self.udp_ms,
         }
@@ -111,13 +118,6 @@ pub fn next(state: u8, way: Way, signal: Signal, secure_tcp: bool) -> u8 {
         Signal::Sctp(event) => sctp::next(state, way, event),
         Signal::Udp | Signal::Nothing => state,
     }
-}
-
-/// The state of a connection that begins with a datagram, or with a SYN and nothing else: [`next`] in fewer steps.
-#[inline(always)]
-#[must_use]
-pub fn first(protocol: u8, way: Way, secure_tcp: bool) -> u8 {
-    if protocol == protocol::TCP { tcp::next(0, way, tcp::bits::SYN, secure_tcp) } else { 0 }
 }
 
 /// Does a connection of this protocol in this state count as active (spec `connections.md` §5)?

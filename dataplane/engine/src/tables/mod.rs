@@ -25,6 +25,7 @@ pub use service::{
 };
 pub use settings::{Settings, SyncRules};
 
+use crate::conn::Address;
 use hashbrown::{HashMap, HashSet};
 use local::LocalAddresses;
 use nat_ends::NatEnds;
@@ -319,6 +320,16 @@ impl Tables {
     #[inline]
     #[must_use]
     pub fn is_local(&self, address: &IpAddr) -> bool {
+        match *address {
+            IpAddr::V4(address) => self.is_own(address.to_bits()),
+            IpAddr::V6(address) => self.is_own(address.to_bits()),
+        }
+    }
+
+    /// The same of an address whose family is known.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_own<A: Address>(&self, address: A) -> bool {
         self.local.contains(address)
     }
 
