@@ -1,6 +1,6 @@
 //! What a connection counts for at its real server (spec `connections.md` §6).
 
-use crate::board::{Boards, bump, step};
+use crate::board::{Boards, ServerCounts, bump, step};
 use crate::conn::{Address, Conn, flag};
 use crate::state;
 use crate::tables::{Server, ServerId, Tables};
@@ -17,24 +17,30 @@ pub fn lower_threshold(server: &Server) -> u32 {
 /// A new connection names its server.
 #[inline(always)]
 pub fn bind<A: Address>(boards: &Boards, server: &Server, conn: &Conn<A>) {
-    let Some(counts) = boards.mine(conn.server) else { return };
-    step(&counts.total, 1);
-    if !conn.has(flag::INACTIVE) {
-        step(&counts.active, 1);
-    }
-    if server.upper_threshold > 0 && boards.total(conn.server) == server.upper_threshold {
-        boards.set_overloaded(conn.server, true);
+    if let Some(counts) = boards.mine(server.id) {
+        add(boards, counts, server, !conn.has(flag::INACTIVE));
     }
 }
 
-/// A new connection whose first packet has `len` bytes: [`bind`], and what is counted of both.
+/// A new connection, active or not, whose first packet has `len` bytes: [`bind`], and what is counted of both.
 #[inline(always)]
-pub fn begin<A: Address>(boards: &Boards, server: &Server, conn: &Conn<A>, len: u16) {
-    bind(boards, server, conn);
-    if let Some(counts) = boards.mine(conn.server) {
+pub fn begin(boards: &Boards, server: &Server, is_active: bool, len: u16) {
+    if let Some(counts) = boards.mine(server.id) {
+        add(boards, counts, server, is_active);
         bump(&counts.conns, 1);
         bump(&counts.in_packets, 1);
         bump(&counts.in_bytes, u64::from(len));
+    }
+}
+
+#[inline(always)]
+fn add(boards: &Boards, counts: &ServerCounts, server: &Server, is_active: bool) {
+    step(&counts.total, 1);
+    if is_active {
+        step(&counts.active, 1);
+    }
+    if server.upper_threshold > 0 && boards.total(server.id) == server.upper_threshold {
+        boards.set_overloaded(server.id, true);
     }
 }
 

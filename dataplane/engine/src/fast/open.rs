@@ -136,6 +136,7 @@ impl<'a, A: Read> Lane<'a, A> {
             return Some(());
         };
         let conn = Conn { fwmark: mark, ..self.connection(plain, server, dport) };
+        let is_active = !conn.has(flag::INACTIVE);
         let Some(index) = self.table.insert_at(probe, conn, self.now) else {
             *verdict = Verdict::Drop(Counter::ConnTableFull);
             return Some(());
@@ -143,7 +144,7 @@ impl<'a, A: Read> Lane<'a, A> {
         if server.method == ForwardingMethod::Nat {
             nat::prepare(self.table.get_mut(index));
         }
-        binding::begin(&self.core.boards, server, self.table.get(index), plain.ip_len);
+        binding::begin(&self.core.boards, server, is_active, plain.ip_len);
         self.core.schedulers.load_changed(&self.core.boards, server.id);
         self.core.counters.add(Counter::NewConnections, 1);
         self.announce(index);
