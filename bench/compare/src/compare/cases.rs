@@ -19,8 +19,8 @@ pub enum Kind {
     New,
     /// Two services of the same director.
     Versus { fresh: bool, one: Service, other: Service, ratio_min: f64 },
-    /// A SYN flood beside established flows.
-    Flood,
+    /// A SYN flood beside established flows, to a service with this scheduler and so many servers.
+    Flood { scheduler: &'static str, servers: u32 },
     /// How long packets are under way.
     Latency,
     /// Changes of the tables while packets flow.
@@ -147,7 +147,8 @@ pub fn all() -> Vec<Case> {
                 ratio_min: 0.97,
             },
         ),
-        case("syn-flood", true, Kind::Flood),
+        case("syn-flood", true, Kind::Flood { scheduler: "rr", servers: 4 }),
+        case("syn-flood-wlc", true, Kind::Flood { scheduler: "wlc", servers: 10 }),
         case("latency", true, Kind::Latency),
         case("publish", true, Kind::Publish),
         case("idle", true, Kind::Idle),

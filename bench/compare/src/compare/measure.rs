@@ -61,7 +61,7 @@ impl Measure {
             Kind::Versus { fresh, one, other, ratio_min } => {
                 vec![self.versus(*fresh, one, other, *ratio_min)?]
             }
-            Kind::Flood => vec![special::flood(self)?],
+            Kind::Flood { scheduler, servers } => vec![special::flood(self, scheduler, *servers)?],
             Kind::Latency => vec![special::latency(self)?],
             Kind::Publish => vec![special::publish(self)?],
             Kind::Idle => vec![special::idle(self)?],

@@ -24,12 +24,12 @@ fn uniform(flows: u32, payload: Payload, share: usize) -> Stream {
 
 /// SYNs of ever new clients, seven of eight packets, beside established connections. The table is soon full of half-open
 /// ones.
-pub fn flood(measure: &mut Measure) -> Result<Row> {
+pub fn flood(measure: &mut Measure, scheduler: &'static str, servers: u32) -> Result<Row> {
     const ESTABLISHED: u32 = 100_000;
     const TABLE: u32 = 1 << 20;
     let (rounds, millis, ghz) = (measure.rounds, measure.millis, measure.ghz);
     let rig = measure.rig()?;
-    let service = Service { udp: false, ..udp_service(80, "wlc", 10) };
+    let service = Service { udp: false, ..udp_service(80, scheduler, servers) };
     rig.direct(&plan(vec![service], TABLE, 4))?;
     let opening = uniform(ESTABLISHED, Payload::Syn, 0);
     let established = uniform(ESTABLISHED, Payload::Ack, 4);
