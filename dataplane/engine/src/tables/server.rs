@@ -112,40 +112,42 @@ pub struct Ipip {
     pub sum: u32,
 }
 
-/// A real server. Immutable once published.
+/// A real server. Immutable once published. What a packet or a new flow asks of it, but for tunnels, is in the first line.
 #[derive(Clone, Debug)]
-#[repr(align(64))]
+#[repr(C, align(64))]
 pub struct Server {
+    /// Its id.
+    pub id: ServerId,
+    /// Upper connection threshold; 0 = none.
+    pub upper_threshold: u32,
     /// The way to it, resolved by control.
     pub hop: Hop,
+    /// Configured port, host order; 0 = the packet's own.
+    pub dport: u16,
     /// How packets reach it.
     pub method: ForwardingMethod,
     /// False once it was deleted: connections may still name it (spec `connections.md` §7.3).
     pub available: bool,
-    /// Encapsulation, for [`ForwardingMethod::Tunnel`].
-    pub tunnel: TunnelKind,
-    /// Checksum option of the tunnel.
-    pub tunnel_checksum: TunnelChecksum,
-    /// Weight; 0 = quiesced.
-    pub weight: i32,
-    /// Its id.
-    pub id: ServerId,
-    /// The service that it belongs to (its last one, if deleted).
-    pub service: ServiceId,
-    /// Configured port, host order; 0 = the packet's own.
-    pub dport: u16,
     /// Configured address.
     pub daddr: IpAddr,
-    /// Source address of tunnel headers: what routing selects for `daddr`. `None` if the director has none.
-    pub tunnel_source: Option<IpAddr>,
-    /// Upper connection threshold; 0 = none.
-    pub upper_threshold: u32,
+    /// Checksum option of the tunnel.
+    pub tunnel_checksum: TunnelChecksum,
+    /// Encapsulation, for [`ForwardingMethod::Tunnel`].
+    pub tunnel: TunnelKind,
+    /// Weight; 0 = quiesced.
+    pub weight: i32,
+    /// The service that it belongs to (its last one, if deleted).
+    pub service: ServiceId,
     /// Lower connection threshold; 0 = three quarters of the upper one.
     pub lower_threshold: u32,
     /// What all tunnel packets to it have in common: [`Server::prepared`] works it out from the rest.
     pub outer: Outer,
+    /// Source address of tunnel headers: what routing selects for `daddr`. `None` if the director has none.
+    pub tunnel_source: Option<IpAddr>,
 }
 
+const _: () =
+    assert!(std::mem::offset_of!(Server, outer) == 64, "the first line is what nearly all packets ask for");
 const _: () = assert!(size_of::<Server>() == 128, "two cache lines");
 
 impl Server {
