@@ -290,7 +290,9 @@ impl Tournaments {
     fn bring_up(&mut self, service: &Service, boards: &Boards, now: Tick, view: impl View) -> bool {
         let Some(tree) = self.trees.get_mut(service.id.0 as usize) else { return false };
         if tree.serial == service.plan.serial() {
-            tree.read_again(&mut self.matches, service, boards, now, view);
+            if tree.read != now {
+                tree.read_again(&mut self.matches, service, boards, now, view);
+            }
             return true;
         }
         let (finals, above) = matches_above(service.servers.len());
