@@ -13,8 +13,10 @@ use shunt_compare::orders::{Payload, Run};
 const MAX_NEW: u32 = 32_000_000;
 /// How long a round of new flows is: ten of them fit in the table at 10 M flows a second.
 const FRESH_MS: u64 = 300;
-/// Rounds of each of two services whose new flows are compared: as they are short, more of them.
-const FRESH_ROUNDS: usize = 5;
+/// Rounds of each of two services that are compared: a few per cent are to be seen, so there are more, and short ones.
+const VERSUS_ROUNDS: usize = 5;
+/// How long they are with established flows.
+const VERSUS_MS: u64 = 1000;
 
 /// Full rate, as long as the window is open.
 pub fn full(millis: u64) -> Run {
@@ -128,13 +130,12 @@ impl Measure {
     /// The second of two services in comparison with the first.
     fn versus(&mut self, is_fresh: bool, one: &Service, other: &Service, ratio_min: f64) -> Result<Row> {
         const FLOWS: u32 = 100_000;
-        let (rounds, run) =
-            if is_fresh { (FRESH_ROUNDS, full(FRESH_MS)) } else { (self.rounds, full(self.millis)) };
+        let run = full(if is_fresh { FRESH_MS } else { VERSUS_MS });
         let ghz = self.ghz;
         let rig = self.rig()?;
         rig.direct(&plan(vec![one.clone(), other.clone()], MAX_NEW, 4))?;
         let (mut ones, mut others) = (Vec::new(), Vec::new());
-        for round in 0..rounds as u8 {
+        for round in 0..VERSUS_ROUNDS as u8 {
             let mut turns = [(one, &mut ones), (other, &mut others)];
             // Who begins changes.
             turns.rotate_left(usize::from(round % 2));
