@@ -11,7 +11,8 @@ use std::process::Command;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// Folders whose code may be unsafe. Only `dataplane/dpdk` talks to `dpdk-sys`; `dataplane/hint` is one instruction.
+/// Folders whose code may be unsafe. Only `dataplane/dpdk` talks to `dpdk-sys`; `dataplane/hint` is prefetches, huge
+/// pages and comparisons of eight at once.
 const FENCE: [&str; 3] = ["dpdk-sys/", "dataplane/dpdk/", "dataplane/hint/"];
 
 /// The pure core: functions of packets, tables and time.

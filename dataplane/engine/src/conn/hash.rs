@@ -1,8 +1,8 @@
 //! The hash of a flow: keyed at start, alike in both directions.
 //!
-//! A client that knew the key could aim all its flows at one bucket; it does not: both ends of a flow are hidden by a secret
-//! before they are multiplied, and the product is multiplied by another one. Two folded multiplications cost about 8 cycles; SipHash-1-3 over the same
-//! bytes about 40, which is a third of what a packet may cost in all.
+//! A client that knew the key could aim all its flows at one bucket; it does not: both ends of a flow are hidden by a
+//! secret before they are multiplied, and the product is multiplied by another one. Two folded multiplications cost about
+//! 8 cycles; SipHash-1-3 over the same bytes about 40, which is a third of what a packet may cost in all.
 //!
 //! Both directions of a flow that is not rewritten (direct routing, tunnels) hash alike, so one bucket slot finds both.
 

@@ -187,9 +187,9 @@ fn weights_beyond_what_keys_tell_apart_are_scanned() {
     assert_eq!(director.picks(1), [expected]);
 }
 
-/// Of costs that keys do not tell apart a service recovers: after a round in which all loads were read again.
+/// Costs rise to where keys do not tell them apart, and fall again: keys are trusted only when all are of this time.
 #[test]
-fn keys_count_again_when_costs_have_fallen() {
+fn old_keys_are_not_trusted_when_costs_have_fallen() {
     let mut director = Director::with(SchedulerKind::Wlc, &[1 << 20, 1, 1]);
     for (active, ticks) in [(1 << 28, 3), (0, 5), (1 << 28, 1), (2, 4)] {
         director.load(0, active, 0);
