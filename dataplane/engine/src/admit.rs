@@ -253,8 +253,7 @@ impl<'a, A: Address> Pass<'a, A> {
         }
         let index = self.table.insert(conn, self.now)?;
         self.adopt(index);
-        binding::bind(&self.core.boards, choice.server, self.table.get(index));
-        self.core.schedulers.load_changed(&self.core.boards, choice.server.id);
+        binding::bind(self.core, choice.server, self.table.get(index));
         self.count_connection(choice.server);
         Some(index)
     }
@@ -271,9 +270,8 @@ impl<'a, A: Address> Pass<'a, A> {
         let conn = self.make_conn(choice, packet);
         self.count_connection(choice.server);
         // For a moment the server has one more: that may be the one by which it is overloaded.
-        binding::bind(&self.core.boards, choice.server, &conn);
-        binding::unbind(&self.core.boards, self.tables, &conn);
-        self.core.schedulers.load_changed(&self.core.boards, choice.server.id);
+        binding::bind(self.core, choice.server, &conn);
+        binding::unbind(self.core, self.tables, &conn);
         binding::count_request(&self.core.boards, choice.server.id, packet.ip_len);
         if let Some(handle) = choice.control
             && self.core.announces

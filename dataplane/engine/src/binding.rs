@@ -1,7 +1,11 @@
 //! What a connection counts for at its real server (spec `connections.md` §6).
+//!
+//! Schedulers that compare loads are told of each change.
 
 use crate::board::{Boards, ServerCounts, bump, step};
 use crate::conn::{Address, Conn, flag};
+use crate::engine::Core;
+use crate::sched::Schedulers;
 use crate::state;
 use crate::tables::{Server, ServerId, Tables};
 
@@ -16,17 +20,19 @@ pub fn lower_threshold(server: &Server) -> u32 {
 
 /// A new connection names its server.
 #[inline(always)]
-pub fn bind<A: Address>(boards: &Boards, server: &Server, conn: &Conn<A>) {
+pub fn bind<A: Address>(core: &mut Core, server: &Server, conn: &Conn<A>) {
+    let Core { boards, schedulers, .. } = core;
     if let Some(counts) = boards.mine(server.id) {
-        add(boards, counts, server, !conn.has(flag::INACTIVE));
+        add(boards, counts, schedulers, server, !conn.has(flag::INACTIVE));
     }
 }
 
 /// A new connection, active or not, whose first packet has `len` bytes: [`bind`], and what is counted of both.
 #[inline(always)]
-pub fn begin(boards: &Boards, server: &Server, is_active: bool, len: u16) {
+pub fn begin(core: &mut Core, server: &Server, is_active: bool, len: u16) {
+    let Core { boards, schedulers, .. } = core;
     if let Some(counts) = boards.mine(server.id) {
-        add(boards, counts, server, is_active);
+        add(boards, counts, schedulers, server, is_active);
         bump(&counts.conns, 1);
         bump(&counts.in_packets, 1);
         bump(&counts.in_bytes, u64::from(len));
@@ -34,19 +40,28 @@ pub fn begin(boards: &Boards, server: &Server, is_active: bool, len: u16) {
 }
 
 #[inline(always)]
-fn add(boards: &Boards, counts: &ServerCounts, server: &Server, is_active: bool) {
+fn add(
+    boards: &Boards,
+    counts: &ServerCounts,
+    schedulers: &mut Schedulers,
+    server: &Server,
+    is_active: bool,
+) {
     step(&counts.total, 1);
     if is_active {
         step(&counts.active, 1);
     }
     if server.upper_threshold > 0 && boards.total(server.id) == server.upper_threshold {
         boards.set_overloaded(server.id, true);
+        schedulers.overload_changed(boards, server.id);
     }
+    schedulers.load_changed(boards, counts, server.id);
 }
 
 /// A connection is gone.
 #[inline(always)]
-pub fn unbind<A: Address>(boards: &Boards, tables: &Tables, conn: &Conn<A>) {
+pub fn unbind<A: Address>(core: &mut Core, tables: &Tables, conn: &Conn<A>) {
+    let Core { boards, schedulers, .. } = core;
     let Some(counts) = boards.mine(conn.server) else { return };
     if !conn.has(flag::INACTIVE) {
         step(&counts.active, -1);
@@ -54,7 +69,9 @@ pub fn unbind<A: Address>(boards: &Boards, tables: &Tables, conn: &Conn<A>) {
     step(&counts.total, -1);
     if boards.is_overloaded(conn.server) {
         relieve(boards, tables, conn.server);
+        schedulers.overload_changed(boards, conn.server);
     }
+    schedulers.load_changed(boards, counts, conn.server);
 }
 
 /// A server that is overloaded has one connection less.
@@ -79,15 +96,22 @@ pub fn count_template(boards: &Boards, id: ServerId, by: i32) {
 
 /// The connection enters a state: counts it as active or not.
 #[inline]
-pub fn enter<A: Address>(boards: &Boards, conn: &mut Conn<A>, state: u8) {
-    let (was, is) = (!conn.has(flag::INACTIVE), state::is_active(conn.protocol, state));
+pub fn enter<A: Address>(core: &mut Core, conn: &mut Conn<A>, state: u8) {
     conn.state = state;
-    if was == is {
+    set_active(core, conn, state::is_active(conn.protocol, state));
+}
+
+/// The connection counts as active from here on, or does not.
+#[inline]
+pub fn set_active<A: Address>(core: &mut Core, conn: &mut Conn<A>, is: bool) {
+    if is != conn.has(flag::INACTIVE) {
         return;
     }
     conn.flags ^= flag::INACTIVE;
+    let Core { boards, schedulers, .. } = core;
     if let Some(counts) = boards.mine(conn.server) {
         step(&counts.active, if is { 1 } else { -1 });
+        schedulers.load_changed(boards, counts, conn.server);
     }
 }
 

@@ -30,6 +30,15 @@ pub struct ServerCounts {
     pub out_bytes: AtomicU64,
 }
 
+impl ServerCounts {
+    /// Active connections, and active and inactive ones.
+    #[inline(always)]
+    #[must_use]
+    pub fn active_and_total(&self) -> (u32, u32) {
+        (self.active.load(Relaxed), self.total.load(Relaxed))
+    }
+}
+
 /// Adds to a counter that only the calling thread writes: a load and a store, no locked instruction.
 #[inline]
 pub fn bump(counter: &AtomicU64, by: u64) {
@@ -123,11 +132,21 @@ impl Boards {
     #[inline(always)]
     #[must_use]
     pub fn active_and_total(&self, id: ServerId) -> (u32, u32) {
-        let of = |counts: &ServerCounts| (counts.active.load(Relaxed), counts.total.load(Relaxed));
         if let [_] = &*self.boards {
-            return self.mine(id).map_or((0, 0), of);
+            return self.mine(id).map_or((0, 0), ServerCounts::active_and_total);
         }
         (self.active(id), self.total(id))
+    }
+
+    /// Active connections, and active and inactive ones, with other workers than this one.
+    #[inline(always)]
+    #[must_use]
+    pub fn with_others(&self, id: ServerId) -> (u32, u32) {
+        if let [_] = &*self.boards {
+            return (0, 0);
+        }
+        let (active, total) = self.mine(id).map_or((0, 0), ServerCounts::active_and_total);
+        (self.active(id).wrapping_sub(active), self.total(id).wrapping_sub(total))
     }
 
     /// The overload flag (spec `connections.md` §6).

@@ -248,7 +248,8 @@ impl Engine {
             }
         };
         self.templates_seen += templates.expire(self.template_shard, now, is_orphan, thins, gone, outlived);
-        core.expectations.expire(self.template_shard, now, |expected| core.disappoint(tables, &expected));
+        let expectations = core.expectations.clone();
+        expectations.expire(self.template_shard, now, |expected| core.disappoint(tables, &expected));
         self.template_shard += usize::from(core.workers);
         if self.template_shard >= Templates::shards() {
             self.template_shard = usize::from(core.worker);

@@ -170,8 +170,7 @@ impl<'a, A: Address> Pass<'a, A> {
         if signal != Signal::Nothing {
             let next = state::next(conn.state, way, signal, self.core.defence.secure_tcp);
             if next != conn.state {
-                binding::enter(&self.core.boards, conn, next);
-                self.core.schedulers.load_changed(&self.core.boards, conn.server);
+                binding::enter(self.core, conn, next);
             }
             if conn.control != NIL && !conn.has(flag::PROVEN) && proves(signal, direction, next) {
                 conn.flags |= flag::PROVEN;
@@ -384,8 +383,7 @@ impl<'a, A: Address> Pass<'a, A> {
     /// What a connection that is no longer in the table leaves.
     #[inline(always)]
     fn forget(&mut self, conn: &Conn<A>) {
-        binding::unbind(&self.core.boards, self.tables, conn);
-        self.core.schedulers.load_changed(&self.core.boards, conn.server);
+        binding::unbind(self.core, self.tables, conn);
         self.release_control(conn.control);
     }
 
@@ -405,8 +403,7 @@ impl<'a, A: Address> Pass<'a, A> {
             if helped {
                 self.forget_control(index);
             }
-            binding::unbind(&self.core.boards, self.tables, &conn);
-            self.core.schedulers.load_changed(&self.core.boards, conn.server);
+            binding::unbind(self.core, self.tables, &conn);
             self.release_control(conn.control);
             self.core.counters.add(Counter::ExpiredConnections, 1);
         }

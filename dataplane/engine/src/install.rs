@@ -5,7 +5,6 @@
 
 use crate::announce::Note;
 use crate::binding;
-use crate::board::step;
 use crate::conn::{Address, Conn, Direction, Index, NIL, Tuple, flag, method_of};
 use crate::connection_info::ConnectionInfo;
 use crate::engine::{Engine, Origin};
@@ -194,19 +193,12 @@ impl<A: Address> Pass<'_, A> {
 
     /// A peer tells of a connection that is here.
     fn update(&mut self, index: Index, info: &ConnectionInfo) {
-        let (timeout_ms, boards) = (self.timeout_of(info), &self.core.boards);
+        let timeout_ms = self.timeout_of(info);
         let conn = self.table.get_mut(index);
-        let flags = info.flags as u16;
-        if (conn.flags ^ flags) & flag::INACTIVE != 0
-            && let Some(counts) = boards.mine(conn.server)
-        {
-            step(&counts.active, if flags & flag::INACTIVE != 0 { -1 } else { 1 });
-        }
-        conn.flags = conn.flags & !flag::INACTIVE | flags & flag::INACTIVE;
+        binding::set_active(self.core, conn, info.flags as u16 & flag::INACTIVE == 0);
         conn.in_packets = info.in_packets;
         conn.state = info.state;
         let helped = conn.has(flag::HELPED);
-        self.core.schedulers.load_changed(&self.core.boards, conn.server);
         self.table.touch(index, timeout_ms, self.now);
         self.table.set_note(index, Note::told(info.state, timeout_ms, self.now));
         if helped {
@@ -294,8 +286,7 @@ impl<A: Address> Pass<'_, A> {
             self.table.backdate(index, idle_ms, self.now);
         }
         if let Some(server) = server {
-            binding::bind(&self.core.boards, server, self.table.get(index));
-            self.core.schedulers.load_changed(&self.core.boards, server.id);
+            binding::bind(self.core, server, self.table.get(index));
         }
         Some(index)
     }

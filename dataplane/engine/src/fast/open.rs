@@ -144,8 +144,7 @@ impl<'a, A: Read> Lane<'a, A> {
         if server.method == ForwardingMethod::Nat {
             nat::prepare(self.table.get_mut(index));
         }
-        binding::begin(&self.core.boards, server, is_active, plain.ip_len);
-        self.core.schedulers.load_changed(&self.core.boards, server.id);
+        binding::begin(self.core, server, is_active, plain.ip_len);
         self.core.counters.add(Counter::NewConnections, 1);
         self.announce(index);
         self.send::<false, F>(plain, index, (server.method, server, next), frame, verdict)
@@ -183,8 +182,7 @@ fn evict<A: Read>(table: &mut ConnTable<A>, core: &mut Core, tables: &Tables, no
     }
     let Some(index) = table.take_under_hand(expendable) else { return false };
     let conn = table.remove(index);
-    binding::unbind(&core.boards, tables, &conn);
-    core.schedulers.load_changed(&core.boards, conn.server);
+    binding::unbind(core, tables, &conn);
     table.expect_sweep();
     true
 }

@@ -239,9 +239,8 @@ impl<A: Address> Pass<'_, A> {
     /// server address and port.
     fn expect(&mut self, index: Index, client: (u128, u16), ends: (u16, u128, u16)) {
         let conn = self.table.get(index);
-        let expectations = &self.core.expectations;
         let Some(control) = self.core.ftp.0.get_mut(&(A::FAMILY, index)) else { return };
-        control.id = control.id.or_else(|| expectations.controls().begin(ControlKey::of(conn)));
+        control.id = control.id.or_else(|| self.core.expectations.controls().begin(ControlKey::of(conn)));
         let expected = Expected {
             family: A::FAMILY,
             caddr: client.0,
@@ -257,13 +256,12 @@ impl<A: Address> Pass<'_, A> {
             since: self.now,
         };
         if let Some(server) = self.tables.server(conn.server) {
-            binding::bind(&self.core.boards, server, &expected.conn::<A>());
+            binding::bind(self.core, server, &expected.conn::<A>());
         }
         if let Some(id) = expected.control {
-            expectations.controls().join(id);
+            self.core.expectations.controls().join(id);
         }
-        let gone = expectations.expect(expected);
-        self.core.schedulers.load_changed(&self.core.boards, expected.server);
+        let gone = self.core.expectations.expect(expected);
         if let Some(gone) = gone {
             self.disappoint(&gone);
         }
@@ -273,8 +271,8 @@ impl<A: Address> Pass<'_, A> {
 
 impl crate::engine::Core {
     /// An announced connection did not come: it counts no more.
-    pub(crate) fn disappoint(&self, tables: &crate::tables::Tables, expected: &Expected) {
-        binding::unbind(&self.boards, tables, &expected.conn::<u128>());
+    pub(crate) fn disappoint(&mut self, tables: &crate::tables::Tables, expected: &Expected) {
+        binding::unbind(self, tables, &expected.conn::<u128>());
         if let Some(id) = expected.control {
             self.expectations.controls().leave(id);
         }

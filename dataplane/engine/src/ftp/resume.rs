@@ -125,10 +125,9 @@ impl<A: Address> Pass<'_, A> {
         }
         expected.control = ControlId::of_word(self.rejoin(info.control));
         if let Some(server) = self.tables.server(expected.server) {
-            binding::bind(&self.core.boards, server, &expected.conn::<A>());
+            binding::bind(self.core, server, &expected.conn::<A>());
         }
         let gone = self.core.expectations.expect(expected);
-        self.core.schedulers.load_changed(&self.core.boards, expected.server);
         let is_new = gone.is_none_or(|gone| !gone.is_same(&expected));
         if let Some(gone) = gone {
             self.disappoint(&gone);
@@ -143,7 +142,7 @@ impl<A: Address> Pass<'_, A> {
         let tuple = Tuple { src: src.bits(), dst: dst.bits(), sport, dport, protocol };
         let Some((expected, _)) = self.core.expectations.take(A::FAMILY, &tuple) else { return NIL };
         // It counted already; what comes in its place counts anew.
-        binding::unbind(&self.core.boards, self.tables, &expected.conn::<A>());
+        binding::unbind(self.core, self.tables, &expected.conn::<A>());
         expected.control.map_or(NIL, ControlId::word)
     }
 }

@@ -15,11 +15,17 @@ pub fn takes(boards: &Boards, id: ServerId, weight: i32) -> bool {
     weight > 0 && !boards.is_overloaded(id)
 }
 
-/// An active connection weighs as much as 257 inactive ones (spec `scheduling.md` §1, overhead formula).
+/// What connections weigh: an active one as much as 257 inactive ones (spec `scheduling.md` §1, overhead formula).
+#[inline(always)]
+pub fn weight_of(active: u32, total: u32) -> u64 {
+    u64::from(active) * 256 + u64::from(total)
+}
+
+/// What the connections of a server weigh.
 #[inline]
 pub fn overhead(boards: &Boards, id: ServerId) -> u64 {
     let (active, total) = boards.active_and_total(id);
-    u64::from(active) * 256 + u64::from(total)
+    weight_of(active, total)
 }
 
 /// Is `cost / weight` strictly less than `than_cost / than_weight`? For a weight of 0 or less: no.

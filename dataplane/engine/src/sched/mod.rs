@@ -62,7 +62,7 @@ mod tests;
 
 pub use plan::{HISTORY, SchedulerPlan, TooManyServers};
 
-use crate::board::Boards;
+use crate::board::{Boards, ServerCounts};
 use crate::tables::{SchedulerKind, ServerId, Service, Tables};
 use crate::tick::Tick;
 use locality::Localities;
@@ -126,7 +126,7 @@ impl Schedulers {
         self.random = Random::new(seed);
     }
 
-    /// Also takes memory (56 bytes) for servers with ids below `servers_max`, so that `lc`, `wlc`, `sed`, `nq`, `fo` and
+    /// Also takes memory (112 bytes) for servers with ids below `servers_max`, so that `lc`, `wlc`, `sed`, `nq`, `fo` and
     /// `ovf` need not look at all servers of a large service at each pick. Who uses it calls
     /// [`Schedulers::load_changed`].
     #[must_use]
@@ -135,11 +135,16 @@ impl Schedulers {
         self
     }
 
-    /// To be called after this worker changed the active or total count or the overload flag of a server. Without it picks
+    /// To be called after this worker changed the active or total count of a server, which `counts` are. Without it picks
     /// are right to some milliseconds only.
     #[inline(always)]
-    pub fn load_changed(&mut self, boards: &Boards, id: ServerId) {
-        self.tournaments.changed(boards, id);
+    pub fn load_changed(&mut self, boards: &Boards, counts: &ServerCounts, id: ServerId) {
+        self.tournaments.counted(boards, counts, id);
+    }
+
+    /// The same after it may have changed the overload flag.
+    pub fn overload_changed(&mut self, boards: &Boards, id: ServerId) {
+        self.tournaments.reconsider(boards, id);
     }
 
     /// [`Schedulers::pick`] for nearly all new flows: the schedulers that most services have in fewer steps, and the flow
@@ -204,7 +209,10 @@ impl Schedulers {
     /// This worker's position in a service, brought up to the service's version.
     fn position(&mut self, service: &Service) -> Option<&mut Position> {
         let position = self.positions.get_mut(service.id.0 as usize)?;
-        position.catch_up(&service.plan);
+        if position.catch_up(&service.plan) {
+            // It may have had another scheduler.
+            self.tournaments.retire(service.id);
+        }
         Some(position)
     }
 }

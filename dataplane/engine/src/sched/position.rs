@@ -14,10 +14,11 @@ pub struct Position {
 }
 
 impl Position {
-    /// Does to this position what the kernel's hooks did to its own at each edit since the last pick.
-    pub fn catch_up(&mut self, plan: &SchedulerPlan) {
+    /// Does to this position what the kernel's hooks did to its own at each edit since the last pick. Returns whether there
+    /// was any.
+    pub fn catch_up(&mut self, plan: &SchedulerPlan) -> bool {
         if self.epoch == plan.epoch() && self.version == plan.version() {
-            return;
+            return false;
         }
         // A version that is ahead of the plan's cannot be; the difference would be huge and lead to a new start.
         let behind = plan.version().wrapping_sub(self.version) as usize;
@@ -26,6 +27,7 @@ impl Position {
             _ => (self.cursor, self.level) = (0, plan.baseline_level()),
         }
         (self.epoch, self.version) = (plan.epoch(), plan.version());
+        true
     }
 
     fn follow(&mut self, edit: &Edit) {

@@ -126,12 +126,12 @@ impl Director {
     pub fn load(&mut self, n: u32, active: u32, inactive: u32) {
         self.counts(ServerId(n)).active.store(active, Relaxed);
         self.counts(ServerId(n)).total.store(active + inactive, Relaxed);
-        self.schedulers.load_changed(&self.boards, ServerId(n));
+        self.schedulers.load_changed(&self.boards, self.boards.mine(ServerId(n)).unwrap(), ServerId(n));
     }
 
     pub fn overload(&mut self, n: u32, overloaded: bool) {
         self.boards.set_overloaded(ServerId(n), overloaded);
-        self.schedulers.load_changed(&self.boards, ServerId(n));
+        self.schedulers.overload_changed(&self.boards, ServerId(n));
     }
 
     fn lower(&self, id: ServerId) -> u32 {
@@ -172,7 +172,7 @@ impl Director {
             self.boards.set_overloaded(id, true);
         }
         step(&self.counts(id).active, i32::from(self.protocol == TCP));
-        self.schedulers.load_changed(&self.boards, id);
+        self.schedulers.overload_changed(&self.boards, id);
         Some(id.0)
     }
 
@@ -186,7 +186,7 @@ impl Director {
         let conn = self.conns[n].as_mut().expect("an open connection");
         assert!(std::mem::take(&mut conn.is_active));
         step(&self.boards.mine(conn.server).unwrap().active, -1);
-        self.schedulers.load_changed(&self.boards, conn.server);
+        self.schedulers.load_changed(&self.boards, self.boards.mine(conn.server).unwrap(), conn.server);
     }
 
     /// The connection of the n-th pick ends.
@@ -200,7 +200,7 @@ impl Director {
         if record.upper > 0 && total + 1 == self.lower(conn.server) && total < record.upper {
             self.boards.set_overloaded(conn.server, false);
         }
-        self.schedulers.load_changed(&self.boards, conn.server);
+        self.schedulers.overload_changed(&self.boards, conn.server);
     }
 
     /// Lets time pass, with housekeeping each second.

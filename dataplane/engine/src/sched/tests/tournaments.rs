@@ -1,13 +1,14 @@
 //! Large services: the tree gives what a scan of the list gives.
 
 use super::director::{Director, service};
-use crate::board::Boards;
+use crate::board::{Boards, step};
 use crate::sched::ranking::{Standing, View, best};
 use crate::sched::tournament::Tournaments;
 use crate::sched::{Schedulers, fo, lc, nq, ovf, sed, wlc};
 use crate::tables::{Candidate, Family, SchedulerKind, ServerId, Service, ServiceFlags, ServiceId};
 use crate::tick::Tick;
 use bolero::TypeGenerator;
+use std::sync::atomic::Ordering::Relaxed;
 
 type Seen = fn(&Boards, ServerId, i32) -> Standing;
 
@@ -138,8 +139,106 @@ fn a_service_larger_than_the_arena_is_scanned() {
     let boards = Boards::new(1, 400);
     let mut trees = Tournaments::new(4, 20);
     let service = large(0, 0, 100);
-    trees.changed(&boards, ServerId(3));
+    trees.counted(&boards, boards.mine(ServerId(3)).unwrap(), ServerId(3));
     assert_eq!(trees.pick(&service, &boards, Tick(0), wlc::Wlc).map(|server| server.id.0), Some(99));
+}
+
+/// Servers move between services, whose trees move in a small arena: no change of a load reaches a place that another
+/// server has by now.
+#[test]
+fn servers_that_have_left_do_not_disturb_those_in_their_places() {
+    let mut random = crate::sched::random::Random::new(11);
+    let mut below = |end: u64| random.below(end) as u32;
+    const SERVERS: u32 = 200;
+    let boards = Boards::new(1, SERVERS as usize);
+    let mut trees = Tournaments::new(3, SERVERS as usize);
+    let mut services = [0, 1, 2].map(|id| large(id, 0, 0));
+    let mut home = [3; SERVERS as usize];
+    let mut picks = 0;
+    for _ in 0..100_000 {
+        let id = ServerId(below(SERVERS.into()));
+        match below(100) {
+            0..10 => {
+                let here = &mut home[id.0 as usize];
+                if *here < 3 {
+                    assert!(services[*here].unlink(id));
+                }
+                *here = below(6) as usize;
+                if let Some(service) = services.get_mut(*here) {
+                    let weight = below(3) as i32;
+                    service.link(Candidate {
+                        id,
+                        weight,
+                        last_weight: weight,
+                        daddr: [10, 7, 0, 1].into(),
+                        dport: 80,
+                    });
+                }
+            }
+            10 => trees.retire(ServiceId(below(3))),
+            11..60 => {
+                let counts = boards.mine(id).unwrap();
+                counts.active.store(below(5), Relaxed);
+                trees.counted(&boards, counts, id);
+            }
+            _ => {
+                let service = &services[below(3) as usize];
+                let picked = trees.pick(service, &boards, Tick(0), wlc::Wlc);
+                let expected = best(&service.servers, &boards, wlc::Wlc);
+                assert_eq!(picked.map(|server| server.id), expected.map(|server| server.id));
+                picks += u32::from(picked.is_some());
+            }
+        }
+    }
+    assert!(picks > 10_000);
+}
+
+/// What other workers count is learnt at the tick; until then own changes are counted on top of what was known.
+#[test]
+fn loads_of_other_workers_are_added_to_own_ones() {
+    let mut random = crate::sched::random::Random::new(12);
+    let mut below = |end: u64| random.below(end) as u32;
+    let boards = Boards::new(2, 40);
+    let other = boards.for_worker(1);
+    let mut trees = Tournaments::new(1, 40);
+    let service = large(0, 0, 40);
+    for tick in 0..200 {
+        let step_active = |boards: &Boards, id: u32, by: i32| {
+            let counts = boards.mine(ServerId(id)).unwrap();
+            step(&counts.active, by);
+            step(&counts.total, by);
+        };
+        // Connections that begin with one worker may end with the other.
+        for _ in 0..below(20) {
+            step_active(&other, below(40), below(5) as i32 - 1);
+        }
+        for _ in 0..20 {
+            let expected = best(&service.servers, &boards, wlc::Wlc).map(|server| server.id);
+            let picked = trees.pick(&service, &boards, Tick(tick), wlc::Wlc).map(|server| server.id);
+            assert_eq!(picked, expected);
+            let id = if below(3) > 0 { picked.unwrap() } else { ServerId(below(40)) };
+            if boards.active(id) > 3 {
+                step_active(&boards, id.0, -4);
+            } else {
+                step_active(&boards, id.0, 1);
+            }
+            trees.counted(&boards, boards.mine(id).unwrap(), id);
+        }
+    }
+}
+
+#[test]
+fn a_service_that_takes_turns_has_no_tree_to_keep_up() {
+    let mut director = Director::with(SchedulerKind::Wlc, &[1; 3]);
+    let service = director.service.id;
+    assert_eq!(director.picks(3), [Some(2), Some(1), Some(0)]);
+    assert!(director.schedulers.tournaments.keeps_up(service));
+    director.reschedule(SchedulerKind::Rr, ServiceFlags::default()).unwrap();
+    director.picks(1);
+    assert!(!director.schedulers.tournaments.keeps_up(service));
+    director.reschedule(SchedulerKind::Wlc, ServiceFlags::default()).unwrap();
+    director.load(1, 0, 0);
+    assert_eq!(director.picks(1), [Some(1)]);
 }
 
 /// Keys hold the place as well, at the cost of bits of the fraction: fractions that are as near as can be stay apart, and
