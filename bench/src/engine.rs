@@ -31,9 +31,11 @@ pub enum Case {
     /// NAT, requests, IPv6.
     #[value(name = "nat6")]
     Nat6,
-    /// New flows only.
+    /// New flows only, by `wlc` to 10 servers.
     New,
-    /// The same, to a service of 1,000 servers.
+    /// The same by `rr`.
+    NewRr,
+    /// By `wlc` to 1,000 servers.
     NewWide,
     /// SYNs into a full table.
     Flood,
@@ -49,6 +51,7 @@ impl Case {
             Case::DirectRouting6 => "dr6",
             Case::Nat6 => "nat6",
             Case::New => "new",
+            Case::NewRr => "new-rr",
             Case::NewWide => "new-wide",
             Case::Flood => "flood",
         }
@@ -56,7 +59,7 @@ impl Case {
 
     /// Are there established flows to measure? Others are figures, cases only for callgrind.
     pub fn is_established(self) -> bool {
-        !matches!(self, Case::New | Case::NewWide | Case::Flood)
+        !matches!(self, Case::New | Case::NewRr | Case::NewWide | Case::Flood)
     }
 }
 

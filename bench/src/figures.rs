@@ -53,16 +53,11 @@ pub fn measure(figure: Figure, flows: u32, hold: u32) -> Vec<Line> {
 }
 
 /// Nanoseconds per flow into a table that they fill to three quarters.
-fn into_table(kind: SchedulerKind, servers: u32, flows: u32) -> f64 {
+pub fn into_table(kind: SchedulerKind, servers: u32, flows: u32) -> f64 {
     let tables = tables(4, ForwardingMethod::DirectRouting, kind, servers);
     let packets: Vec<[u8; 64]> = (0..flows).map(|n| request(4, n)).collect();
     let mut engine = engine((flows + flows / 3, 1), (0, 1));
     run(&mut engine, &tables, &packets, u64::from(flows))
-}
-
-/// New flows by wlc to so many servers.
-pub fn new_into_table(servers: u32, flows: u32) -> f64 {
-    into_table(SchedulerKind::Wlc, servers, flows)
 }
 
 fn new_flows() -> Vec<Line> {

@@ -15,6 +15,7 @@ use clap::Parser;
 use engine::Case;
 use figures::Figure;
 use serde_json::json;
+use shunt_engine::tables::SchedulerKind::{Rr, Wlc};
 use std::num::NonZeroUsize;
 
 /// Which table sizes and methods to measure.
@@ -60,8 +61,9 @@ fn main() {
 fn bare(arguments: &Arguments) {
     for &case in &arguments.cases {
         match case {
-            Case::New => drop(figures::new_into_table(10, arguments.packets as u32)),
-            Case::NewWide => drop(figures::new_into_table(1000, arguments.packets as u32)),
+            Case::New => drop(figures::into_table(Wlc, 10, arguments.packets as u32)),
+            Case::NewRr => drop(figures::into_table(Rr, 10, arguments.packets as u32)),
+            Case::NewWide => drop(figures::into_table(Wlc, 1000, arguments.packets as u32)),
             Case::Flood => drop(figures::flood(1 << 16, arguments.packets as u32)),
             case => drop(engine::measure(case, arguments.flows[0])(arguments.packets)),
         }

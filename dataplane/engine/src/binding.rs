@@ -23,16 +23,17 @@ pub fn lower_threshold(server: &Server) -> u32 {
 pub fn bind<A: Address>(core: &mut Core, server: &Server, conn: &Conn<A>) {
     let Core { boards, schedulers, .. } = core;
     if let Some(counts) = boards.mine(server.id) {
-        add(boards, counts, schedulers, server, !conn.has(flag::INACTIVE));
+        add(boards, counts, schedulers, (server.id, server), !conn.has(flag::INACTIVE));
     }
 }
 
-/// A new connection, active or not, whose first packet has `len` bytes: [`bind`], and what is counted of both.
+/// A new connection, active or not, whose first packet has `len` bytes: [`bind`], and what is counted of both. `id` is the
+/// server's: the scheduler has it before the server itself has come from memory, and may wait for this.
 #[inline(always)]
-pub fn begin(core: &mut Core, server: &Server, is_active: bool, len: u16) {
+pub fn begin(core: &mut Core, id: ServerId, server: &Server, is_active: bool, len: u16) {
     let Core { boards, schedulers, .. } = core;
-    if let Some(counts) = boards.mine(server.id) {
-        add(boards, counts, schedulers, server, is_active);
+    if let Some(counts) = boards.mine(id) {
+        add(boards, counts, schedulers, (id, server), is_active);
         bump(&counts.conns, 1);
         bump(&counts.in_packets, 1);
         bump(&counts.in_bytes, u64::from(len));
@@ -44,18 +45,18 @@ fn add(
     boards: &Boards,
     counts: &ServerCounts,
     schedulers: &mut Schedulers,
-    server: &Server,
+    (id, server): (ServerId, &Server),
     is_active: bool,
 ) {
     step(&counts.total, 1);
     if is_active {
         step(&counts.active, 1);
     }
-    if server.upper_threshold > 0 && boards.total(server.id) == server.upper_threshold {
-        boards.set_overloaded(server.id, true);
-        schedulers.overload_changed(boards, server.id);
+    if server.upper_threshold > 0 && boards.total(id) == server.upper_threshold {
+        boards.set_overloaded(id, true);
+        schedulers.overload_changed(boards, id);
     }
-    schedulers.load_changed(boards, counts, server.id);
+    schedulers.load_changed(boards, counts, id);
 }
 
 /// A connection is gone.

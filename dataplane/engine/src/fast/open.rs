@@ -12,7 +12,7 @@ use crate::engine::Core;
 use crate::forward::nat;
 use crate::sched::NewFlow;
 use crate::state::{protocol, tcp};
-use crate::tables::{ForwardingMethod, Hop, NextHop, Server, Service, ServiceKey, Tables};
+use crate::tables::{ForwardingMethod, Hop, NextHop, Server, ServerId, Service, ServiceKey, Tables};
 use crate::tick::Tick;
 use crate::verdict::Verdict;
 use shunt_wire::Frame;
@@ -81,8 +81,8 @@ impl<'a, A: Read> Lane<'a, A> {
         };
         // From here on the packet's way is decided: schedulers remember what they chose.
         let chosen = self.core.schedulers.pick_for(service, &self.core.boards, self.now, flow);
-        match chosen.and_then(|id| tables.server(id)) {
-            Some(server) => self.begin(plain, probe, (server, mark), frame, verdict)?,
+        match chosen.and_then(|id| Some((id, tables.server(id)?))) {
+            Some(choice) => self.begin(plain, probe, choice, mark, frame, verdict)?,
             None => *verdict = self.pass().no_server(service, mark, &plain.packet(frame.nic_port()), frame),
         }
         Some(())
@@ -125,7 +125,8 @@ impl<'a, A: Read> Lane<'a, A> {
         &mut self,
         plain: &Plain<A>,
         probe: Probe,
-        (server, mark): (&Server, u32),
+        (id, server): (ServerId, &Server),
+        mark: u32,
         frame: &mut F,
         verdict: &mut Verdict,
     ) -> Option<()> {
@@ -144,7 +145,7 @@ impl<'a, A: Read> Lane<'a, A> {
         if server.method == ForwardingMethod::Nat {
             nat::prepare(self.table.get_mut(index));
         }
-        binding::begin(self.core, server, is_active, plain.ip_len);
+        binding::begin(self.core, id, server, is_active, plain.ip_len);
         self.core.counters.add(Counter::NewConnections, 1);
         self.announce(index);
         self.send::<false, F>(plain, index, (server.method, server, next), frame, verdict)
