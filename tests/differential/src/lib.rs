@@ -5,6 +5,7 @@
 //! `shunt-replay` with its rules of comparison. [`shrink`] takes away what a difference does not need.
 #![forbid(unsafe_code)]
 
+pub mod ftp;
 pub mod generate;
 pub mod oracle;
 pub mod packet;

@@ -1,5 +1,6 @@
 //! From the events of a scenario to frames.
 
+use crate::ftp::Numbers;
 use crate::scenario::{ErrorKind, Event, Flow, Order, Protocol, Shape, Side, Sum};
 use shunt_replay::ip::{ETHERNET_LEN, Ip};
 use shunt_wire::craft::Craft;
@@ -18,6 +19,10 @@ pub struct Seen {
     pub at_server: Option<(String, Vec<u8>)>,
     /// At the client.
     pub at_client: Option<(String, Vec<u8>)>,
+    /// FTP: how the client numbers its segments.
+    pub client: Numbers,
+    /// And the server.
+    pub server: Numbers,
 }
 
 /// Frames to send, and where. Empty if an event cannot happen: a server that got nothing does not answer.
@@ -27,7 +32,8 @@ pub fn frames(flow: &Flow, seen: &Seen, event: &Event) -> (String, Vec<Vec<u8>>)
         Event::Packet { from: Side::Client, shape, .. } => client_packet(flow, shape),
         Event::Packet { from: Side::Server, shape, .. } => server_packet(flow, seen, shape),
         Event::Error { from, router, kind, quoted, .. } => error(flow, seen, *from, *router, *kind, *quoted),
-        Event::Passing(_) | Event::Command(_) | Event::Wait(_) | Event::List => None,
+        // Others make their own.
+        _ => None,
     };
     made.unwrap_or_default()
 }

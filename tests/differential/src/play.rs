@@ -1,5 +1,6 @@
 //! Plays a scenario: on the kernel first, then on the engine, step by step.
 
+use crate::ftp;
 use crate::oracle::{Frame, Oracle};
 use crate::packet::{self, Seen};
 use crate::passing;
@@ -76,6 +77,18 @@ impl Play<'_> {
                 Ok(())
             }
             Event::Error { flow, .. } => self.packet(&flows[*flow], *flow, event),
+            Event::Said { flow, from, said } => {
+                let mut seen = self.seen[*flow].clone();
+                if let Some((nic_port, frame)) = ftp::segment(&flows[*flow], &mut seen, *from, said) {
+                    self.transmit(&nic_port, frame, |sent| notice(&flows[*flow], &mut seen, sent))?;
+                }
+                self.seen[*flow] = seen;
+                Ok(())
+            }
+            Event::Active { control, cport, flags, from } => {
+                let frame = ftp::active(&flows[*control], &self.seen[*control], *from, *cport, *flags);
+                frame.map_or(Ok(()), |(nic_port, frame)| self.transmit(&nic_port, frame, |_| {}))
+            }
             Event::Passing(passing) => {
                 let arrival = passing::frame(passing);
                 arrival.map_or(Ok(()), |(nic_port, frame)| self.transmit(&nic_port, frame, |_| {}))

@@ -78,12 +78,62 @@ pub enum Event {
         /// Bytes of the packet that it quotes.
         quoted: usize,
     },
+    /// A segment of a control connection of FTP.
+    Said {
+        /// Number of the flow.
+        flow: usize,
+        /// Who says it.
+        from: Side,
+        /// What.
+        said: Said,
+    },
+    /// A segment of an active data connection of FTP, which the server opens.
+    Active {
+        /// Number of the flow that is its control connection.
+        control: usize,
+        /// Where the client listens.
+        cport: u16,
+        /// Flags of TCP.
+        flags: u8,
+        /// Who sends it.
+        from: Side,
+    },
     /// ICMP that belongs to none of the flows, whatever it says of them.
     Passing(Passing),
     /// Time passes: seconds.
     Wait(f64),
     /// Services, statistics and connections are listed.
     List,
+}
+
+/// What is said on a control connection of FTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// Flags of TCP.
+    pub flags: u8,
+    /// The line.
+    pub line: Option<Line>,
+    /// Sent with the number of the segment before: once more, that is, if it was this one.
+    pub again: bool,
+}
+
+/// A line of FTP. The last number of each stands for a way of writing it, right or wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// What announces nothing.
+    Word(u8),
+    /// `PASV`.
+    Passive(u8),
+    /// `EPSV`.
+    ExtendedPassive(u8),
+    /// `PORT`, and the client's port.
+    Port(u16, u8),
+    /// `EPRT`, and the client's port.
+    ExtendedPort(u16, u8),
+    /// `227`, and the server's port.
+    Offer(u16, u8),
+    /// `229`, and the server's port.
+    ExtendedOffer(u16, u8),
 }
 
 /// ICMP errors of either family.

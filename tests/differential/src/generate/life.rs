@@ -113,6 +113,8 @@ pub(super) struct Life {
     ahead: VecDeque<(bool, u8)>,
     is_v4: bool,
     is_sip: bool,
+    /// All that happens, if that is decided.
+    script: Option<VecDeque<Event>>,
     /// What was said last, and how often in a hundred times it is sent again as it was.
     last: Option<Event>,
     again: u32,
@@ -127,11 +129,29 @@ impl Life {
         };
         let again = pick(rng, &[0, 0, 3, 25]);
         let is_v4 = flow.caddr.is_ipv4();
-        Life { number, protocol: flow.protocol, ahead, is_v4, is_sip, last: None, again }
+        let protocol = flow.protocol;
+        Life { number, protocol, ahead, is_v4, is_sip, script: None, last: None, again }
+    }
+
+    /// One of which all is decided.
+    pub(super) fn scripted(events: VecDeque<Event>) -> Life {
+        Life {
+            number: 0,
+            protocol: Protocol::Tcp,
+            ahead: VecDeque::new(),
+            is_v4: true,
+            is_sip: false,
+            script: Some(events),
+            last: None,
+            again: 0,
+        }
     }
 
     /// The next thing that happens in this flow; `None` at its end.
     pub(super) fn next(&mut self, rng: &mut Rng) -> Option<Event> {
+        if let Some(script) = &mut self.script {
+            return script.pop_front();
+        }
         let again = self.last.clone().filter(|_| chance(rng, self.again));
         if again.is_some() {
             return again;

@@ -1,5 +1,6 @@
 //! Makes a scenario from a seed: the same one each time.
 
+mod ftp;
 mod life;
 mod passing;
 mod services;
@@ -9,6 +10,9 @@ use fastrand::Rng;
 use life::Life;
 use services::{Configuration, Service};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// The port of FTP's control connections.
+const FTP: u16 = 21;
 
 /// A packet without anything unusual.
 #[must_use]
@@ -42,7 +46,8 @@ fn pick<T: Clone>(rng: &mut Rng, all: &[T]) -> T {
 pub fn generate(seed: u64) -> Scenario {
     let mut rng = Rng::with_seed(seed);
     let (mut configuration, setup) = Configuration::generate(&mut rng, seed);
-    let mut scenario = Scenario { setup, leaves_traces: configuration.has_port_0(), ..Scenario::default() };
+    let leaves_traces = configuration.has_port_0() || configuration.has_ftp();
+    let mut scenario = Scenario { setup, leaves_traces, ..Scenario::default() };
     scenario.events.extend(configuration.first_commands(&mut rng).into_iter().map(Event::Command));
     // Now and then there is only one client, which talks to all services at once.
     let again = pick(&mut rng, &[40, 40, 40, 100]);
@@ -50,8 +55,12 @@ pub fn generate(seed: u64) -> Scenario {
         .map(|_| {
             let service = pick(&mut rng, &configuration.services);
             let flow = flow(&mut rng, &service, &scenario.flows, again);
+            let number = scenario.flows.len();
             scenario.flows.push(flow);
-            Life::generate(&mut rng, scenario.flows.len() - 1, flow, service.is_sip())
+            if service.is_ftp() && flow.vport == FTP && flow.protocol == Protocol::Tcp {
+                return Life::scripted(ftp::talk(&mut rng, number, &mut scenario.flows));
+            }
+            Life::generate(&mut rng, number, flow, service.is_sip())
         })
         .collect();
     let Scenario { flows, events, .. } = &mut scenario;
@@ -177,6 +186,7 @@ mod tests {
     fn all_kinds_of_things_happen() {
         let (mut errors, mut cuts, mut commands, mut replies, mut v6, mut sctp) = (0, 0, 0, 0, 0, 0);
         let (mut atomic, mut atomic_replies, mut passing, mut again) = (0, 0, 0, 0);
+        let (mut said, mut active) = (0, 0);
         for scenario in (0..300).map(generate) {
             again += scenario.events.windows(2).filter(|pair| pair[0] == pair[1]).count();
             for event in &scenario.events {
@@ -192,6 +202,8 @@ mod tests {
                         sctp += usize::from(scenario.flows[*flow].protocol == Protocol::Sctp);
                     }
                     Event::Passing(_) => passing += 1,
+                    Event::Said { .. } => said += 1,
+                    Event::Active { .. } => active += 1,
                     Event::Wait(_) | Event::List => {}
                 }
             }
@@ -202,8 +214,8 @@ mod tests {
                 "errors {errors}, cuts {cuts}, commands {commands}, {replies}, {v6}, {sctp}, {passing}, {again}"
             );
         }
-        for count in [atomic, atomic_replies] {
-            assert!(count > 10, "with fragment headers: {atomic}, {atomic_replies}");
+        for count in [atomic, atomic_replies, said, active] {
+            assert!(count > 10, "fragment headers: {atomic}, {atomic_replies}, FTP: {said}, {active}");
         }
     }
 

@@ -23,6 +23,8 @@ pub(super) struct Service {
     persistent: bool,
     /// Persistence by Call-ID.
     sip: bool,
+    /// Control connections of FTP.
+    ftp: bool,
     /// Tunnels may go to servers of the other family.
     mixed: bool,
     servers: Vec<Server>,
@@ -75,6 +77,10 @@ impl Configuration {
             services.push(service);
         }
         (Configuration { services }, lines)
+    }
+
+    pub(super) fn has_ftp(&self) -> bool {
+        self.services.iter().any(Service::is_ftp)
     }
 
     pub(super) fn has_port_0(&self) -> bool {
@@ -171,12 +177,18 @@ impl Service {
         let mark = marked.then_some(mark);
         let mixed = chance(rng, 20);
         let sip = persistent && protocol == Protocol::Udp && chance(rng, 40);
+        let ftp = protocol == Protocol::Tcp && !marked && vport != 0 && chance(rng, 10);
+        let vport = if ftp { super::FTP } else { vport };
         let mut service =
-            Service { protocol, vaddr, vport, mark, persistent, sip, mixed, servers: Vec::new() };
+            Service { protocol, vaddr, vport, mark, persistent, sip, ftp, mixed, servers: Vec::new() };
         for _ in 0..pick(rng, &[0, 1, 2, 2, 3, 3, 4, 6]) {
             service.add_server(rng);
         }
         service
+    }
+
+    pub(super) fn is_ftp(&self) -> bool {
+        self.ftp
     }
 
     pub(super) fn is_sip(&self) -> bool {
@@ -290,7 +302,8 @@ impl Service {
 
 impl Server {
     fn generate(rng: &mut Rng, service: &Service) -> Server {
-        let method = method(rng);
+        // The helper works with NAT only.
+        let method = if service.ftp && chance(rng, 80) { "-m".to_owned() } else { method(rng) };
         // A tunnel may go to a server of the other family.
         let is_v4 = service.vaddr.is_ipv4() != (method.starts_with("-i") && service.mixed && rng.bool());
         let address = server_address(rng, is_v4);
