@@ -29,7 +29,9 @@ impl Director {
         if done.is_err() {
             let boards = self.dataplane.boards();
             // The oldest is set last. Marks of servers that are new need no care: ids are reset before use.
-            undo.into_iter().rev().for_each(|(id, overloaded)| boards.set_overloaded(id, overloaded));
+            undo.into_iter().rev().for_each(|(id, overloaded)| {
+                boards.set_overloaded(id, overloaded);
+            });
             // No attempt touches the daemons, and the copy has none.
             std::mem::swap(&mut before.daemons, &mut self.daemons);
             *self = before;

@@ -52,8 +52,11 @@ fn add(
     if is_active {
         step(&counts.active, 1);
     }
-    if server.upper_threshold > 0 && boards.total(id) == server.upper_threshold {
-        boards.set_overloaded(id, true);
+    // More than the threshold without the flag: it was lowered, or another worker counted, a moment ago.
+    if server.upper_threshold > 0
+        && boards.total(id) >= server.upper_threshold
+        && boards.set_overloaded(id, true)
+    {
         schedulers.overload_changed(boards, id);
     }
     schedulers.load_changed(boards, counts, id);
@@ -80,11 +83,10 @@ pub fn unbind<A: Address>(core: &mut Core, tables: &Tables, conn: &Conn<A>) {
 #[inline(never)]
 fn relieve(boards: &Boards, tables: &Tables, id: ServerId) {
     let Some(server) = tables.server(id) else { return };
-    if server.upper_threshold > 0 {
-        let total = boards.total(id);
-        if total < lower_threshold(server) && total < server.upper_threshold {
-            boards.set_overloaded(id, false);
-        }
+    let total = boards.total(id);
+    // Without a threshold the flag is one that was set by a worker that did not know yet.
+    if server.upper_threshold == 0 || total < lower_threshold(server) && total < server.upper_threshold {
+        boards.set_overloaded(id, false);
     }
 }
 

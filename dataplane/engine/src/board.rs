@@ -156,13 +156,14 @@ impl Boards {
         self.overloaded.get(id.0 as usize).is_some_and(|flag| flag.load(Relaxed))
     }
 
-    /// Sets or clears the overload flag: a shared write, at most once per crossing of a threshold.
-    pub fn set_overloaded(&self, id: ServerId, overloaded: bool) {
-        if let Some(flag) = self.overloaded.get(id.0 as usize)
-            && flag.load(Relaxed) != overloaded
-        {
+    /// Sets or clears the overload flag: a shared write, at most once per crossing of a threshold. Returns whether it was
+    /// otherwise before.
+    pub fn set_overloaded(&self, id: ServerId, overloaded: bool) -> bool {
+        let flag = self.overloaded.get(id.0 as usize).filter(|flag| flag.load(Relaxed) != overloaded);
+        if let Some(flag) = flag {
             flag.store(overloaded, Relaxed);
         }
+        flag.is_some()
     }
 
     /// Path MTUs learnt from ICMP.

@@ -25,8 +25,14 @@ use crate::verdict::Verdict;
 /// Packets in a burst, at most: as many as an rx queue yields at once.
 pub const BURST: usize = 32;
 
-/// Connections looked at by one call of [`Engine::expire`], at most: bounds the time between two bursts.
+/// Connections of a family looked at by one call of [`Engine::expire`]: bounds the time between two bursts.
 const EXPIRE_BUDGET: u32 = 64;
+
+/// And how many more for each that began since the last call. As many go as come, in the long run.
+const EXPIRE_FOR_NEW: u32 = 2;
+
+/// No more can have begun between two calls, whatever number of NIC ports a worker has.
+const NEW_MAX: u64 = 1 << 14;
 
 /// Unfinished datagrams given up by one call of [`Engine::expire`], at most.
 const FRAGMENTS_BUDGET: u32 = 8;
@@ -146,6 +152,8 @@ pub struct Engine {
     /// The shard of templates to be looked through next, and when.
     template_shard: usize,
     template_tick: Tick,
+    /// Connections that had begun at the last [`Engine::expire`].
+    begun: u64,
     /// Templates in the shards looked through since the last round through all of them began.
     templates_seen: u32,
 }
@@ -167,6 +175,7 @@ impl Engine {
             orphans: Orphans::default(),
             template_shard: usize::from(config.worker),
             template_tick: config.now,
+            begun: 0,
             templates_seen: 0,
             steer_first: config.workers > 1 && !config.hardware_steering,
             core: Core {
@@ -212,11 +221,14 @@ impl Engine {
 
     /// Removes connections that are due: a bounded number, so call it once per round of the poll loop.
     pub fn expire(&mut self, tables: &Tables, now: Tick) {
-        let mut budget = EXPIRE_BUDGET;
+        let begun = self.core.counters.get(Counter::NewConnections);
+        let new = begun.wrapping_sub(std::mem::replace(&mut self.begun, begun)).min(NEW_MAX);
+        // Each family has a budget of its own, so that neither has to wait for the other.
+        let budget = EXPIRE_BUDGET + EXPIRE_FOR_NEW * new as u32;
         let (core, origin) = (&mut self.core, Origin::Wire);
-        Pass { table: &mut self.v4, core, tables, now, origin }.expire(&mut budget);
+        Pass { table: &mut self.v4, core, tables, now, origin }.expire(&mut budget.clone());
         let (core, origin) = (&mut self.core, Origin::Wire);
-        Pass { table: &mut self.v6, core, tables, now, origin }.expire(&mut budget);
+        Pass { table: &mut self.v6, core, tables, now, origin }.expire(&mut budget.clone());
         self.fragments.expire(now, FRAGMENTS_BUDGET, &self.core.counters);
         self.sweep_orphans(tables, now);
         self.expire_templates(tables, now);
@@ -357,7 +369,11 @@ impl Core {
         {
             return Some(of(packet.dst, packet.dport));
         }
-        None
+        // No service asks for it, but it may be of a connection that has outlived its service, that a peer told of, or that
+        // was announced on a control connection of FTP.
+        let may_be_known =
+            tables.is_local(&dst) || tables.has_virtual_address(&dst) || tables.has_deleted_servers();
+        may_be_known.then(|| of(packet.src, packet.sport))
     }
 
     /// The verdict on a fragment; `None` if it is to be gathered here. Fragments have no ports: the addresses alone tell

@@ -288,6 +288,50 @@ fn every_packet_reaches_the_worker_that_owns_its_flow() {
     }
 }
 
+/// What was opened goes on to reach the worker that has it when its service is deleted: that drops it, as the kernel does,
+/// and no other gives it to a stack that would reset it.
+#[test]
+fn connections_of_a_deleted_service_stay_with_their_worker() {
+    for first in 0..4 {
+        let services = [("10.0.1.100", "10.0.2.11"), ("10.0.1.101", "10.0.2.12")]
+            .map(|(vip, real)| Setup::new(TCP, vip, ForwardingMethod::DirectRouting, &[real]));
+        let mut rig = Rig::with_workers(&services, 4, 256);
+        let frame = |flags| {
+            let packet = between("192.0.2.9", "10.0.1.100").tcp(4000, 80, flags);
+            packet.macs(common::ROUTER_MAC, common::OUTSIDE_MAC).heap_frame(OUTSIDE)
+        };
+        for flags in [Flags::SYN, Flags::ACK] {
+            assert_eq!(rig.pass_on(first, &frame(flags)).verdict, Verdict::Transmit(INSIDE));
+        }
+        rig.change_server(0, |server| server.available = false);
+        rig.tables.remove_service(ServiceId(0));
+        assert_eq!(rig.pass_on(first, &frame(Flags::ACK)).verdict, Verdict::Drop(Counter::ServerGone));
+    }
+}
+
+/// Connections of IPv6 go in time, however many of IPv4 are due, and these as fast as they come.
+#[test]
+fn both_families_expire_under_a_flood_of_one() {
+    const A_ROUND: u32 = 96;
+    let services = [("10.0.1.100", "10.0.2.11"), ("fd00:1::100", "fd00:2::11")]
+        .map(|(vip, real)| Setup::new(UDP, vip, ForwardingMethod::DirectRouting, &[real]));
+    let mut rig = Rig::with_workers(&services, 1, 300_000);
+    rig.tables.settings_mut().timeout_udp_s = 1;
+    rig.outside(between("2001:db8::9", "fd00:1::100").udp(5, 80)).sent(INSIDE);
+    for round in 0..2_500 {
+        for n in round * A_ROUND..(round + 1) * A_ROUND {
+            let client = std::net::Ipv4Addr::from_bits(0xc000_0000 + (n >> 4)).to_string();
+            rig.outside(between(&client, "10.0.1.100").udp(1000 + (n & 15) as u16, 80)).sent(INSIDE);
+        }
+        rig.now.0 += 1;
+        let now = rig.now;
+        rig.engines[0].expire(&rig.tables, now);
+    }
+    assert_eq!(rig.engines[0].connections_of(6), 0);
+    // Those of a second, and of the 256 ms by which they may be late.
+    assert!(rig.engines[0].connections_of(4) <= 1_300 * A_ROUND, "{}", rig.engines[0].connections_of(4));
+}
+
 #[test]
 fn drop_packet_loses_one_new_connection_in_so_many() {
     let mut rig = Rig::new(&[Setup::new(TCP, "10.0.1.100", ForwardingMethod::Nat, &["10.0.2.11"])]);

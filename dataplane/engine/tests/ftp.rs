@@ -2,12 +2,12 @@
 
 mod common;
 
-use common::ftp::{CPORT, ENDS, Session, between};
-use common::{INSIDE, OUTSIDE, ip};
+use common::ftp::{CPORT, ENDS, Session, between, service};
+use common::{INSIDE, INSIDE_MAC, OUTSIDE, OUTSIDE_MAC, ROUTER_MAC, Rig, Setup, ip, server_mac};
 use shunt_engine::Verdict;
 use shunt_engine::counters::Counter;
 use shunt_engine::tables::ServerId;
-use shunt_wire::Flags;
+use shunt_wire::{Flags, HeapFrame};
 
 #[test]
 fn passive_data_connections_reach_the_server() {
@@ -126,6 +126,82 @@ fn broken_segments_are_dropped_and_strange_ones_pass() {
     }
     assert_eq!(session.answers("227 (10,0,2,11,195,80)\r\n"), "227 (10,0,2,11,195,80)\r\n", "nobody asked");
     assert_eq!(session.listed().len(), 1);
+}
+
+#[test]
+fn only_tcp_takes_an_announced_connection() {
+    let mut session = Session::new(ENDS[0], 1);
+    session.says("PASV\r\n");
+    session.answers("227 Entering Passive Mode (10,0,2,11,195,80).\r\n");
+    let (client, vip) = (session.client, session.vip);
+    let datagram = session.rig.outside(between(client, vip).udp(5, 50_000).payload(b"x"));
+    assert_eq!(datagram.verdict, Verdict::Punt(OUTSIDE));
+    let data = session.rig.outside(between(client, vip).tcp(77, 50_000, Flags::SYN));
+    assert_eq!(data.verdict, Verdict::Transmit(INSIDE));
+}
+
+/// An answer in fragments that is as long as IP allows has no room for a longer address.
+#[test]
+fn an_answer_that_would_grow_too_long_is_dropped() {
+    let mut session = Session::new(ENDS[0], 1);
+    session.says("PASV\r\n");
+    let mut line = String::from("227 (10,0,2,11,195,80)\r\n");
+    line += &"x".repeat(65_535 - 40 - line.len());
+    let segment = between(session.real, session.client)
+        .tcp(21, CPORT, Flags::ACK)
+        .sequence(session.server_next, session.server_got)
+        .payload(line.as_bytes())
+        .macs(server_mac(0), INSIDE_MAC);
+    let frames = segment.fragments(1500);
+    let outcomes: Vec<_> =
+        frames.iter().map(|frame| session.rig.pass(&HeapFrame::new(frame, INSIDE))).collect();
+    let released = session.rig.released(outcomes.last().unwrap());
+    assert!(released.iter().all(|outcome| matches!(outcome.verdict, Verdict::Drop(_))), "{released:?}");
+}
+
+/// A text that gets shorter leaves fewer bytes than came: they are cut anew.
+#[test]
+fn an_answer_in_fragments_may_shrink() {
+    let mut session = Session::new(ENDS[1], 1);
+    session.says("EPSV\r\n");
+    // 16 bytes shorter once rewritten.
+    let line = format!("229 (|2|2001:db8:0:0::1|50000|)\r\n{}", "x".repeat(1500));
+    let segment = between(session.real, session.client)
+        .tcp(21, CPORT, Flags::ACK)
+        .sequence(session.server_next, session.server_got)
+        .payload(line.as_bytes())
+        .macs(server_mac(0), INSIDE_MAC);
+    let frames = segment.fragments(1240);
+    let outcomes: Vec<_> =
+        frames.iter().map(|frame| session.rig.pass(&HeapFrame::new(frame, INSIDE))).collect();
+    let released = session.rig.released(outcomes.last().unwrap());
+    assert!(!released.is_empty());
+    assert!(released.iter().all(|outcome| outcome.verdict == Verdict::Transmit(OUTSIDE)), "{released:?}");
+}
+
+/// Whichever worker a packet of a data connection comes to, both directions meet.
+#[test]
+fn data_connections_of_another_control_port_meet_among_workers() {
+    let [client, vip, real] = ENDS[0];
+    for first in 0..4 {
+        let setup = Setup { vport: 2121, servers: vec![(real, 2121)], ..service(vip, real) };
+        let mut rig = Rig::with_workers(&[setup], 4, 256);
+        rig.tables.settings_mut().ftp_port = 2121;
+        let request = |flags, number, ack| between(client, vip).tcp(CPORT, 2121, flags).sequence(number, ack);
+        let reply = |flags, number, ack| between(real, client).tcp(2121, CPORT, flags).sequence(number, ack);
+        rig.outside(request(Flags::SYN, 999, 0)).sent(INSIDE);
+        rig.inside(reply(Flags::SYN_ACK, 4999, 1000)).sent(OUTSIDE);
+        rig.outside(request(Flags::ACK, 1000, 5000)).sent(INSIDE);
+        rig.outside(request(Flags::ACK, 1000, 5000).payload(b"PASV\r\n")).sent(INSIDE);
+        let answer = b"227 Entering Passive Mode (10,0,2,11,195,80).\r\n";
+        rig.inside(reply(Flags::ACK, 5000, 1006).payload(answer)).sent(OUTSIDE);
+        let macs = (ROUTER_MAC, OUTSIDE_MAC);
+        let data = between(client, vip).tcp(77, 50_000, Flags::SYN).macs(macs.0, macs.1).heap_frame(OUTSIDE);
+        assert_eq!(rig.pass_on(first, &data).verdict, Verdict::Transmit(INSIDE));
+        let data = between(real, client).tcp(50_000, 77, Flags::SYN_ACK);
+        let data = data.macs(server_mac(0), INSIDE_MAC).heap_frame(INSIDE);
+        assert_eq!(rig.pass_on(0, &data).verdict, Verdict::Transmit(OUTSIDE), "{first}");
+    }
 }
 
 #[test]

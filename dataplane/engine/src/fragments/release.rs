@@ -239,7 +239,7 @@ enum Shape {
     Whole,
     /// In fragments of the lengths in which it came.
     AsItCame(Cut),
-    /// A tunnel packet, cut where it was cut before: the first fragment has the new headers.
+    /// Longer than it came, as in a tunnel, and cut where it was cut before: the first fragment has the new headers.
     Grown(Cut),
     /// In fragments of at most this length, IP header included.
     Even(Cut, usize),
@@ -266,7 +266,7 @@ fn shape(
     };
     let (mtu, largest, ip_len) = (usize::from(mtu), usize::from(ready.largest), bytes.len() - ready.l3);
     if bytes.len() != len {
-        // A tunnel, or an ICMP error that was shortened.
+        // A tunnel, an ICMP error that was shortened, or an answer of FTP with another address.
         let id = u32::from(core.next_ip_id()) | u32::from(core.worker) << 16;
         // What the kernel knows of the largest fragment is lost in all tunnels but those of IPv4 in IPv4.
         let outer = Cut::outer(bytes, ready.l3, id);
@@ -289,7 +289,7 @@ fn shape(
 /// In the kernel the fragments of IPv6 stay what they are while they travel together, and leave so if the first can take
 /// the new headers: it must still fit, and end at a multiple of 8 bytes. `len` is that of the whole frame.
 fn keeps_its_cuts(ready: &Ready, outer: &Cut, len: usize, limit: usize) -> bool {
-    let grown = len - outer.data_at - ready.len;
+    let Some(grown) = len.checked_sub(outer.data_at + ready.len) else { return false };
     let longest = usize::from(ready.largest) + outer.data_at - ready.l3 + grown;
     ready.family == Family::V6 && grown.is_multiple_of(8) && longest <= limit + IPV6_LEN
 }

@@ -61,7 +61,7 @@ impl Expected {
 
     /// Is this packet one of it?
     fn matches(&self, family: Family, tuple: &Tuple<u128>) -> Option<Direction> {
-        if self.family != family {
+        if self.family != family || tuple.protocol != protocol::TCP {
             return None;
         }
         let request = (tuple.src, tuple.dst, tuple.dport) == (self.caddr, self.vaddr, self.vport)

@@ -286,7 +286,8 @@ fn payload<'a>(packet: &Packet, bytes: &'a [u8]) -> Option<&'a [u8]> {
     bytes.get(l4 + header_len..end).filter(|payload| header_len >= 20 && !payload.is_empty())
 }
 
-/// Replaces the text of an offer. Returns by how much the packet grew; `None` if the frame has no room.
+/// Replaces the text of an offer. Returns by how much the packet grew; `None` if the frame has no room, or no packet may be
+/// as long.
 fn replace<F: Frame>(
     packet: &mut Packet,
     frame: &mut F,
@@ -297,6 +298,8 @@ fn replace<F: Frame>(
     let (from, to) = (payload_at + offer.text.start, payload_at + offer.text.end);
     let len = frame.bytes().len();
     let new_len = len + text.len() - offer.text.len();
+    let ip_len = usize::from(packet.ip_len) + text.len() - offer.text.len();
+    let ip_len = u16::try_from(ip_len).ok()?;
     if new_len > len && !frame.append(new_len - len) {
         return None;
     }
@@ -305,7 +308,7 @@ fn replace<F: Frame>(
     bytes[from..from + text.len()].copy_from_slice(text);
     frame.truncate(new_len);
     let grown = new_len as i32 - len as i32;
-    packet.ip_len = packet.ip_len.wrapping_add_signed(grown as i16);
+    packet.ip_len = ip_len;
     write_length(packet, frame.bytes_mut());
     renew_checksum(packet, frame.bytes_mut());
     Some(grown)

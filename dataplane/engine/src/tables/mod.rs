@@ -69,6 +69,8 @@ pub struct Tables {
     had_ipv6_services: bool,
     /// Servers that became unavailable, ever.
     deletions: u64,
+    /// Servers that are unavailable.
+    deleted_servers: u32,
     /// Addresses of address services, with the number of services on each.
     virtual_addresses: AddressCounts,
     marks: Arc<Marks>,
@@ -250,6 +252,9 @@ impl Tables {
             self.real_addresses.count(server.daddr, true);
         }
         let id = server.id;
+        let was_deleted = self.servers.get(id.0).is_some_and(|before| !before.available);
+        self.deleted_servers += u32::from(!server.available);
+        self.deleted_servers -= u32::from(was_deleted);
         let service = self.services.get(server.service.0).map(|service| service.key);
         self.nat_ends.put(before, &server, service.as_ref());
         if !server.available && self.servers.get(id.0).is_some_and(|before| before.available) {
@@ -267,11 +272,21 @@ impl Tables {
 
     /// Forgets a server. No connection may name it any more.
     pub fn remove_server(&mut self, id: ServerId) {
-        if let Some(address) = self.servers.get(id.0).map(|server| server.daddr) {
+        if let Some((address, available)) =
+            self.servers.get(id.0).map(|server| (server.daddr, server.available))
+        {
             self.real_addresses.count(address, false);
+            self.deleted_servers -= u32::from(!available);
             self.servers.set(id.0, None);
             self.nat_ends.remove(id, address);
         }
+    }
+
+    /// Are there servers that were deleted, and that connections still name?
+    #[inline]
+    #[must_use]
+    pub fn has_deleted_servers(&self) -> bool {
+        self.deleted_servers > 0
     }
 
     /// Does any address service have this virtual address?
