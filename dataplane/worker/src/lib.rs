@@ -20,6 +20,7 @@ mod setup;
 mod slow_path;
 mod stall;
 mod twin;
+mod waiting;
 mod worker;
 mod workers;
 

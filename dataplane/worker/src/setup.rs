@@ -3,8 +3,8 @@
 use crate::config::WorkersConfig;
 use crate::mesh::frames_in_flight;
 use crate::report::NicPortReport;
-use crate::slow_path::HELD_MAX;
 use crate::twin::Twin;
+use crate::waiting::HELD_MAX;
 use crate::workers::StartError;
 use shunt_dpdk::{
     Eal, Mempool, NicPort, NicPortConfig, RssKey, RssSide, RunningNicPort, RxQueue, Started, TxQueue,

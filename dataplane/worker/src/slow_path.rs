@@ -7,19 +7,17 @@
 use crate::mesh::{Parcel, SlowEnds, SlowParcel};
 use crate::phase::{Phase, SharedPhase};
 use crate::twin::Twin;
+use crate::waiting::{Held, Waiting};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use shunt_dpdk::{Mbuf, Mempool};
 use shunt_engine::counters::{Counter, WorkerCounters};
 use shunt_engine::tables::{Hop, NextHop, Tables};
 use shunt_publish::Reader;
-use shunt_wire::{Frame, NicPortId};
-use std::collections::VecDeque;
+use shunt_wire::{Frame, NicPortId, VlanTag, ether_type};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Frames that wait for neighbours, at most.
-pub(crate) const HELD_MAX: usize = 1024;
 /// How long one waits: Linux gives up on a neighbour after three requests, a second apart; by then clients have sent
 /// again.
 const HELD_FOR: Duration = Duration::from_secs(1);
@@ -38,12 +36,6 @@ const ETHERNET_LEN: usize = 14;
 /// Called with an address whose neighbour is wanted.
 pub(crate) type WantNeighbour = Box<dyn Fn(IpAddr) + Send>;
 
-struct Held {
-    frame: Mbuf,
-    neighbour_of: IpAddr,
-    until: Instant,
-}
-
 /// Everything of the slow path's thread.
 pub(crate) struct SlowPath {
     pub(crate) ends: SlowEnds,
@@ -61,18 +53,18 @@ pub(crate) struct SlowPath {
 impl SlowPath {
     /// Works until it is told to stop.
     pub(crate) fn run(mut self) {
-        let mut held: VecDeque<Held> = VecDeque::with_capacity(HELD_MAX);
+        let mut held = Waiting::new();
         let mut retried = Instant::now();
         let mut nap = NAP;
         while self.phase.get() != Phase::Ending {
             let mut busy = self.take_from_workers(&mut held);
             busy |= self.take_from_kernel();
             self.reader.observe();
-            if !held.is_empty() && retried.elapsed() >= RETRY_EVERY {
+            if held.len() > 0 && retried.elapsed() >= RETRY_EVERY {
                 self.retry(&mut held);
                 retried = Instant::now();
             }
-            if busy || !held.is_empty() {
+            if busy || held.len() > 0 {
                 nap = NAP;
             }
             if !busy {
@@ -83,7 +75,7 @@ impl SlowPath {
         self.counters.add(Counter::NoNeighbour, held.len() as u64);
     }
 
-    fn take_from_workers(&mut self, held: &mut VecDeque<Held>) -> bool {
+    fn take_from_workers(&mut self, held: &mut Waiting<Mbuf>) -> bool {
         let mut busy = false;
         for worker in 0..self.ends.from.len() {
             for _ in 0..TURN {
@@ -106,29 +98,25 @@ impl SlowPath {
         }
     }
 
-    fn hold(&mut self, held: &mut VecDeque<Held>, frame: Mbuf, neighbour_of: IpAddr) {
+    fn hold(&mut self, held: &mut Waiting<Mbuf>, frame: Mbuf, neighbour_of: IpAddr) {
         self.counters.add(Counter::HandedIn, 1);
         // The neighbour may have become known since the worker looked.
         let Some(frame) = self.send_if_resolved(frame, neighbour_of) else { return };
-        if held.len() >= HELD_MAX {
+        let is_first = !held.waits_for(neighbour_of);
+        if !held.push(Held { frame, neighbour_of, until: Instant::now() + HELD_FOR }) {
             self.counters.add(Counter::NoNeighbour, 1);
-            return;
-        }
-        if !held.iter().any(|other| other.neighbour_of == neighbour_of) {
+        } else if is_first {
             (self.want_neighbour)(neighbour_of);
         }
-        held.push_back(Held { frame, neighbour_of, until: Instant::now() + HELD_FOR });
     }
 
     /// Looks at every waiting frame once, in order.
-    fn retry(&mut self, held: &mut VecDeque<Held>) {
+    fn retry(&mut self, held: &mut Waiting<Mbuf>) {
         let now = Instant::now();
         for _ in 0..held.len() {
-            let Some(Held { frame, neighbour_of, until }) = held.pop_front() else { return };
+            let Some(Held { frame, neighbour_of, until }) = held.pop() else { return };
             let Some(frame) = self.send_if_resolved(frame, neighbour_of) else { continue };
-            if now < until {
-                held.push_back(Held { frame, neighbour_of, until });
-            } else {
+            if now >= until || !held.push(Held { frame, neighbour_of, until }) {
                 self.counters.add(Counter::NoNeighbour, 1);
             }
         }
@@ -151,10 +139,11 @@ impl SlowPath {
 
     fn send(&mut self, mut frame: Mbuf, hop: &NextHop) {
         let bytes = frame.bytes_mut();
-        let len = bytes.len();
+        let (len, headers_len) = (bytes.len(), link_layer_len(bytes));
         let counter = match bytes.first_chunk_mut::<ETHERNET_LEN>() {
             None => Counter::Malformed,
-            Some(_) if len > usize::from(hop.mtu) + ETHERNET_LEN => Counter::TooBig,
+            // Its tags are part of no packet.
+            Some(_) if len > usize::from(hop.mtu) + headers_len => Counter::TooBig,
             Some(header) => {
                 header[..6].copy_from_slice(&hop.dst_mac.0);
                 header[6..12].copy_from_slice(&hop.src_mac.0);
@@ -201,5 +190,31 @@ impl SlowPath {
         // An interrupted or failed wait only means that we look earlier.
         let nap = Timespec { tv_sec: 0, tv_nsec: nap.subsec_nanos().into() };
         let _ = poll(&mut twins, Some(&nap));
+    }
+}
+
+/// Bytes in front of the IP header: Ethernet, and as many VLAN tags as there are.
+fn link_layer_len(frame: &[u8]) -> usize {
+    let ethertype = |at: usize| frame.get(at..at + 2).map(|word| u16::from_be_bytes([word[0], word[1]]));
+    let mut len = ETHERNET_LEN;
+    while matches!(ethertype(len - 2), Some(ether_type::VLAN | ether_type::QINQ)) {
+        len += size_of::<VlanTag>();
+    }
+    len
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_are_part_of_the_link_layer() {
+        let mut frame = [0; 64];
+        frame[12..14].copy_from_slice(&[0x08, 0x00]);
+        assert_eq!(link_layer_len(&frame), 14);
+        frame[12..18].copy_from_slice(&[0x88, 0xa8, 0, 7, 0x81, 0x00]);
+        frame[20..22].copy_from_slice(&[0x08, 0x00]);
+        assert_eq!(link_layer_len(&frame), 22);
+        assert_eq!(link_layer_len(&[0x81; 13]), 14);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::idle::Rest;
 use crate::mailbox::Mailbox;
-use crate::mesh::{Parcel, SlowParcel};
+use crate::mesh::{Parcel, SLOW_LEN, SlowParcel};
 use crate::phase::{Phase, SharedPhase};
 use crate::profile::{Profile, count_burst};
 use crate::stall::StallWatch;
@@ -217,6 +217,8 @@ impl Exits {
                 }
             }
             Verdict::AwaitNeighbour(of) => match of.address(tables, frame.bytes()) {
+                // What waits leaves room for what the kernel has to hear: the neighbour's answer, for one.
+                Some(_) if self.slow.slots() <= SLOW_LEN / 2 => self.counters.add(Counter::PuntFull, 1),
                 Some(address) => {
                     self.give_to_slow_path(SlowParcel::Await(frame, address), Counter::HandedOver);
                 }
