@@ -14,14 +14,23 @@ use crate::tick::Tick;
 /// swept in a few milliseconds.
 const LOOKS: u32 = 256;
 
-/// How far the sweep is.
+/// How far the sweep of a table is. A deletion meanwhile does not begin it anew but has it go on once around: else steady
+/// deletions would never let it come to the table's end.
+#[derive(Clone, Copy, Debug, Default)]
+struct Round {
+    /// The next entry to be looked at.
+    next: Index,
+    /// Entries that are still to be looked at.
+    left: u32,
+}
+
+/// How far the sweeps are.
 #[derive(Debug, Default)]
 pub(crate) struct Orphans {
     /// Deletions up to which both tables are swept, or being swept.
     deletions: u64,
-    /// Next entries to be looked at, IPv4 and IPv6; `None` = swept.
-    v4: Option<Index>,
-    v6: Option<Index>,
+    v4: Round,
+    v6: Round,
     /// Shards of templates that are not waited for: they are looked through one after the other.
     pub(crate) shards: usize,
 }
@@ -32,15 +41,17 @@ impl Engine {
         let orphans = &mut self.orphans;
         if orphans.deletions != tables.deletions() {
             // Deletions while the setting is off leave their connections alone for good.
-            let from = tables.settings().expire_nodest_conn.then_some(0);
-            let shards = if from.is_some() { Templates::shards() } else { 0 };
-            *orphans = Orphans { deletions: tables.deletions(), v4: from, v6: from, shards };
+            orphans.deletions = tables.deletions();
+            let is_wanted = tables.settings().expire_nodest_conn;
+            let all = |of: u32| if is_wanted { of } else { 0 };
+            (orphans.v4.left, orphans.v6.left) = (all(self.v4.capacity()), all(self.v6.capacity()));
+            orphans.shards = if is_wanted { Templates::shards() } else { 0 };
         }
-        if let Some(from) = orphans.v4 {
-            orphans.v4 = pass(&mut self.v4, &mut self.core, tables, now).remove_orphans(from);
+        if orphans.v4.left > 0 {
+            pass(&mut self.v4, &mut self.core, tables, now).remove_orphans(&mut orphans.v4);
         }
-        if let Some(from) = orphans.v6 {
-            orphans.v6 = pass(&mut self.v6, &mut self.core, tables, now).remove_orphans(from);
+        if orphans.v6.left > 0 {
+            pass(&mut self.v6, &mut self.core, tables, now).remove_orphans(&mut orphans.v6);
         }
     }
 }
@@ -55,10 +66,12 @@ fn pass<'a, A>(
 }
 
 impl<A: Address> Pass<'_, A> {
-    /// Removes the connections of deleted servers among the next [`LOOKS`] entries. Returns where to go on.
-    fn remove_orphans(&mut self, from: Index) -> Option<Index> {
-        let until = from.saturating_add(LOOKS).min(self.table.capacity());
-        for index in from..until {
+    /// Removes the connections of deleted servers among the next [`LOOKS`] entries.
+    fn remove_orphans(&mut self, round: &mut Round) {
+        let capacity = self.table.capacity();
+        let looks = LOOKS.min(round.left).min(capacity - round.next);
+        let until = round.next + looks;
+        for index in round.next..until {
             let is_orphan = |id| self.tables.server(id).is_some_and(|server| !server.available);
             let keeps = |conn: &crate::conn::Conn<A>| conn.has(flag::HELPED) && self.controls_others(index);
             let conn = self.table.get(index);
@@ -66,6 +79,7 @@ impl<A: Address> Pass<'_, A> {
                 self.discard(index);
             }
         }
-        (until < self.table.capacity()).then_some(until)
+        round.left -= looks;
+        round.next = if until < capacity { until } else { 0 };
     }
 }

@@ -127,6 +127,27 @@ fn with_expire_nodest_conn_a_deleted_server_loses_its_connections() {
     assert_eq!(states(&rig), []);
 }
 
+/// However many deletions follow each other, all connections are looked at.
+#[test]
+fn steady_deletions_do_not_hold_the_sweep_up() {
+    const CONNECTIONS: u16 = 3_000;
+    let services = [("10.0.1.100", "10.0.2.11"), ("10.0.1.101", "10.0.2.12")]
+        .map(|(vip, real)| Setup::new(TCP, vip, ForwardingMethod::DirectRouting, &[real]));
+    let mut rig = Rig::with_workers(&services, 1, CONNECTIONS.into());
+    rig.tables.settings_mut().expire_nodest_conn = true;
+    for cport in 0..CONNECTIONS {
+        rig.outside(request(1_000 + cport, Flags::SYN)).sent(INSIDE);
+    }
+    rig.change_server(0, |server| server.available = false);
+    for _ in 0..20 {
+        let now = rig.now;
+        rig.engines[0].expire(&rig.tables, now);
+        rig.change_server(1, |server| server.available = true);
+        rig.change_server(1, |server| server.available = false);
+    }
+    assert_eq!(rig.connections().len(), 0);
+}
+
 fn from(client: &str, cport: u16) -> Craft {
     between(client, "10.0.1.100").tcp(cport, 80, Flags::SYN)
 }
