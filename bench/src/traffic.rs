@@ -106,7 +106,13 @@ pub fn tables(family: u8, method: ForwardingMethod, kind: SchedulerKind, servers
         dst_mac: MacAddr([2, 0, 0, 0, 2, 17]),
         src_mac: MAC,
     });
-    let port = NicPortInfo { mac: MAC, mtu: 1500, address_v4: Some([10, 0, 1, 1].into()), address_v6: None };
+    let port = NicPortInfo {
+        mac: MAC,
+        other_macs: Vec::new(),
+        mtu: 1500,
+        address_v4: Some([10, 0, 1, 1].into()),
+        address_v6: None,
+    };
     let mut tables = Tables::new(vec![port]);
     let mut routes = Routes::default();
     routes.insert([0; 4].into(), 0, hop);

@@ -85,6 +85,7 @@ impl Runtime {
         let nothing = Arc::new(StaticResolver::default());
         let info = |port: &MirrorPort| NicPortInfo {
             mac: port.mac,
+            other_macs: Vec::new(),
             mtu: port.mtu,
             address_v4: None,
             address_v6: None,

@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
@@ -27,6 +27,8 @@ pub(super) struct Link {
     pub mtu: u32,
     pub mac: Option<MacAddr>,
     pub up: bool,
+    /// The interface under it, if frames pass between the two as they are but for the address: under a macvlan.
+    pub under: Option<u32>,
 }
 
 /// An address of the director.
@@ -128,15 +130,23 @@ fn link(message: LinkMessage) -> Option<Link> {
         mtu: 0,
         mac: None,
         up: flags.contains(LinkFlags::Up) && flags.contains(LinkFlags::LowerUp),
+        under: None,
     };
+    let (mut is_macvlan, mut elsewhere) = (false, false);
     for attribute in message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name = name,
             LinkAttribute::Mtu(mtu) => link.mtu = mtu,
             LinkAttribute::Address(bytes) => link.mac = mac(&bytes),
+            LinkAttribute::Link(index) => link.under = Some(index),
+            LinkAttribute::LinkNetNsId(_) => elsewhere = true,
+            LinkAttribute::LinkInfo(infos) => {
+                is_macvlan = infos.contains(&LinkInfo::Kind(InfoKind::MacVlan));
+            }
             _ => {}
         }
     }
+    link.under = link.under.filter(|_| is_macvlan && !elsewhere);
     (!link.name.is_empty()).then_some(link)
 }
 

@@ -14,6 +14,7 @@ use netlink_sys::{Socket, SocketAddr};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
@@ -26,8 +27,10 @@ const MSG_TRUNC: i32 = 0x20;
 /// The kernel answers at once; this only guards against waiting for ever.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// `linux/rtnetlink.h`: RTNLGRP_LINK, _NEIGH, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE.
-const GROUPS: [u32; 6] = [1, 3, 5, 7, 9, 11];
+/// `linux/rtnetlink.h`: RTNLGRP_LINK, _NEIGH, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE, _NEXTHOP.
+const GROUPS: [u32; 7] = [1, 3, 5, 7, 9, 11, 32];
+/// RTM_NEWNEXTHOP and RTM_DELNEXTHOP. The kernel says nothing else of the routes that change with a next hop.
+const NEXT_HOP_MESSAGES: RangeInclusive<u16> = 104..=105;
 
 type Message = NetlinkMessage<RouteNetlinkMessage>;
 
@@ -81,7 +84,9 @@ impl Netlink {
         let mut heard = Heard::default();
         loop {
             match receive(&self.events, &mut self.buffer) {
-                Ok(()) => each(&self.buffer, |message| {
+                Ok(()) => each(&self.buffer, |kind, message| {
+                    heard.topology |= NEXT_HOP_MESSAGES.contains(&kind);
+                    let Some(message) = message else { return };
                     if let NetlinkPayload::InnerMessage(inner) = message.payload {
                         match inner {
                             RouteNetlinkMessage::NewNeighbour(_) | RouteNetlinkMessage::DelNeighbour(_) => {
@@ -168,7 +173,8 @@ impl Netlink {
                 Err(error) => return Err(error),
             }
             let sequence = self.sequence;
-            each(&self.buffer, |message| {
+            each(&self.buffer, |_, message| {
+                let Some(message) = message else { return };
                 // An error about an earlier request for a neighbour, for example.
                 if message.header.sequence_number != sequence {
                     return;
@@ -200,8 +206,8 @@ impl Netlink {
         // Only failures are answered: the interface has gone, the neighbour table is full.
         let mut failure = Ok(());
         while receive(&self.requests, &mut self.buffer).is_ok() {
-            each(&self.buffer, |message| {
-                if let NetlinkPayload::Error(error) = message.payload {
+            each(&self.buffer, |_, message| {
+                if let Some(NetlinkPayload::Error(error)) = message.map(|message| message.payload) {
                     failure = Err(error.to_io());
                 }
             });
@@ -243,9 +249,9 @@ fn receive(socket: &Socket, buffer: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-/// Calls `take` for each message of a datagram. One that cannot be parsed is skipped: newer kernels say more than we
-/// know of.
-fn each(mut datagram: &[u8], mut take: impl FnMut(Message)) {
+/// Calls `take` for each message of a datagram with its type, and the message unless it cannot be parsed: newer kernels say
+/// more than we know of.
+fn each(mut datagram: &[u8], mut take: impl FnMut(u16, Option<Message>)) {
     const HEADER_LEN: usize = 16;
     const ALIGNMENT: usize = 4;
     while let Some(&[a, b, c, d]) = datagram.first_chunk() {
@@ -253,10 +259,12 @@ fn each(mut datagram: &[u8], mut take: impl FnMut(Message)) {
         if len < HEADER_LEN || len > datagram.len() {
             return;
         }
-        match Message::deserialize(&datagram[..len]) {
-            Ok(message) => take(message),
-            Err(error) => tracing::debug!(%error, "a message of the kernel is not understood"),
+        let kind = u16::from_ne_bytes([datagram[4], datagram[5]]);
+        let message = Message::deserialize(&datagram[..len]);
+        if let Err(error) = &message {
+            tracing::debug!(%error, "a message of the kernel is not understood");
         }
+        take(kind, message.ok());
         datagram = datagram.get(len.next_multiple_of(ALIGNMENT)..).unwrap_or_default();
     }
 }

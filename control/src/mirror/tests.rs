@@ -201,6 +201,49 @@ fn changes_are_mirrored_soon() {
     rig.wait_hop("10.0.2.12", Hop::Unresolved);
 }
 
+/// Keepalived's `use_vmac`: the VIP on a macvlan of the virtual router's MAC.
+#[test]
+fn a_macvlan_on_a_twin_is_a_way_in_and_out() {
+    const VIRTUAL_MAC: &str = "00:00:5e:00:01:33";
+    let Some(rig) = Rig::new("macvlan", |_| {}) else { return };
+    let virtual_mac = VIRTUAL_MAC.parse::<crate::config::Mac>().unwrap().0;
+    let twin_mac = rig.latest(|tables| tables.nic_ports()[0].other_macs.clone());
+    assert_eq!(twin_mac.len(), 1, "the twin of this test has a MAC of its own");
+    let here = |command: &str| rig.namespaces.here(command);
+    here(&format!("link add link twin-lan name vrrp address {VIRTUAL_MAC} type macvlan mode private"));
+    here("addr add 192.0.2.1/32 dev vrrp");
+    here("link set vrrp up");
+    let has = || rig.latest(|tables| tables.nic_ports()[0].other_macs.contains(&virtual_mac));
+    rig.wait("the virtual MAC is ours", has);
+    here("addr add 10.7.0.1/24 dev vrrp");
+    here(&format!("neigh add 10.7.0.11 lladdr {PEER_MAC} dev vrrp"));
+    let Hop::Via(next_hop) = via(1500) else { unreachable!() };
+    let through = Hop::Via(shunt_engine::tables::NextHop { src_mac: virtual_mac, ..next_hop });
+    rig.wait_hop("10.7.0.11", through);
+    here("link set vrrp down");
+    rig.wait("it is not", || !has());
+    rig.wait_hop("10.7.0.11", Hop::Unreachable);
+}
+
+/// Of routes that change with a next hop, the kernel says nothing but that the next hop has.
+#[test]
+fn routes_follow_their_next_hop_objects() {
+    let Some(rig) = Rig::new("nexthop", |namespaces| {
+        namespaces.here(&format!("neigh add 10.0.2.77 lladdr {PEER_MAC} dev twin-lan"));
+        namespaces.here("nexthop add id 7 via 10.0.2.77 dev twin-lan");
+        namespaces.here("nexthop add id 8 via 10.0.2.78 dev twin-lan");
+        namespaces.here("nexthop add id 10 group 7/8");
+        namespaces.here("route add 203.0.113.0/24 nhid 7");
+        namespaces.here("route add 198.51.100.0/24 nhid 10");
+    }) else {
+        return;
+    };
+    assert_eq!([rig.hop("203.0.113.9"), rig.hop("198.51.100.9")], [via(1500); 2]);
+    rig.namespaces.here("nexthop del id 7");
+    rig.wait_hop("203.0.113.9", Hop::Unreachable);
+    rig.wait_hop("198.51.100.9", Hop::Unresolved);
+}
+
 #[test]
 fn servers_follow_their_neighbours() {
     use crate::ipvsadm::{Access, SystemNames};

@@ -125,6 +125,7 @@ impl View {
             let sources: Vec<IpAddr> = self.sources(link.map(|link| link.index), nic_port).collect();
             NicPortInfo {
                 mac: port.mac,
+                other_macs: link.map_or_else(Vec::new, |link| other_macs(port, link, links)),
                 mtu: link.map_or(port.mtu, |link| smaller(port.mtu, link.mtu)),
                 address_v4: sources.iter().find_map(|address| match address {
                     IpAddr::V4(address) => Some(*address),
@@ -203,14 +204,31 @@ fn twin_of<'a>(port: &MirrorPort, links: &'a [Link]) -> Option<&'a Link> {
     links.iter().find(|link| Some(&link.name) == port.twin.as_ref())
 }
 
+/// The interfaces that frames leave through by the same NIC port: macvlans on the twin.
+fn on_top<'a>(twin: &'a Link, links: &'a [Link]) -> impl Iterator<Item = &'a Link> {
+    links.iter().filter(|link| link.under == Some(twin.index))
+}
+
+/// Addresses but the NIC port's own to which frames for the director go. Keepalived puts a VIP of VRRP on a macvlan of the
+/// virtual router's MAC (`use_vmac`).
+fn other_macs(port: &MirrorPort, twin: &Link, links: &[Link]) -> Vec<MacAddr> {
+    let upper = on_top(twin, links).filter(|link| link.up);
+    [twin].into_iter().chain(upper).filter_map(|link| link.mac).filter(|mac| *mac != port.mac).collect()
+}
+
 fn outs(ports: &[MirrorPort], links: &[Link]) -> HashMap<u32, Out> {
-    let out = |(index, port): (usize, &MirrorPort)| {
-        let link = twin_of(port, links).filter(|link| link.up)?;
+    let mut outs = HashMap::new();
+    for (index, port) in ports.iter().enumerate() {
+        let Some(twin) = twin_of(port, links).filter(|link| link.up) else { continue };
         let nic_port = NicPortId(index as u8);
-        let mtu = smaller(port.mtu, link.mtu);
-        Some((link.index, Out { interface: link.index, nic_port, mtu, src_mac: port.mac }))
-    };
-    ports.iter().enumerate().filter_map(out).collect()
+        let upper =
+            on_top(twin, links).filter(|link| link.up).map(|link| (link, link.mac.unwrap_or(port.mac)));
+        for (link, src_mac) in [(twin, port.mac)].into_iter().chain(upper) {
+            let mtu = smaller(port.mtu, twin.mtu.min(link.mtu));
+            outs.insert(link.index, Out { interface: link.index, nic_port, mtu, src_mac });
+        }
+    }
+    outs
 }
 
 /// The last address of a network of more than two.

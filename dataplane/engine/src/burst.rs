@@ -6,7 +6,7 @@ use crate::engine::{BURST, Engine, Origin};
 use crate::fast::{Gate, Lane, Plain};
 use crate::flow::Pass;
 use crate::packet::{Kind, Packet, classify};
-use crate::tables::{Family, Tables};
+use crate::tables::{Family, NicPortInfo, Tables};
 use crate::tick::Tick;
 use crate::verdict::Verdict;
 use shunt_wire::{Frame, NicPortId};
@@ -97,12 +97,18 @@ struct Trip<'a> {
 }
 
 impl Trip<'_> {
-    /// The gate of a NIC port's frames. What the kernel sends, and what has been gathered, is never plain.
+    /// The gate of a NIC port's frames, of which this is the first. What the kernel sends, and what has been gathered, is
+    /// never plain. If the port has several addresses, frames to another than the first one's take the general way.
     #[inline(never)]
-    fn gate(&self, nic_port: NicPortId) -> Gate {
+    fn gate<F: Frame>(&self, first: &F) -> Gate {
+        let nic_port = first.nic_port();
         let may_be_plain = matches!(self.origin, Origin::Wire | Origin::HandOver);
         let info = self.tables.nic_ports().get(usize::from(nic_port.0)).filter(|_| may_be_plain);
-        Gate::new(nic_port, info.map(|info| info.mac))
+        let mac_of = |info: &NicPortInfo| match &info.other_macs[..] {
+            [] => info.mac,
+            _ => first.bytes().get(..6).and_then(|to| info.own_mac(to)).unwrap_or(info.mac),
+        };
+        Gate::new(nic_port, info.map(mac_of))
     }
 }
 
@@ -145,7 +151,7 @@ impl Engine {
         let steers =
             self.steer_first && origin == Origin::Wire || self.core.workers > 1 && origin == Origin::Twin;
         let trip = Trip { tables, now, origin, steers };
-        let mut gate = trip.gate(frames.first().map_or(NicPortId(0), Frame::nic_port));
+        let mut gate = frames.first().map_or(Gate::new(NicPortId(0), None), |frame| trip.gate(frame));
         // A step of the loop takes three groups one stage further each, so that the processor computes on one group
         // while memory works for the others.
         for first in (0..count + 2 * GROUP).step_by(GROUP) {
@@ -162,7 +168,7 @@ impl Engine {
         let slots = &mut self.stages.slots[group.clone()];
         for (slot, frame) in slots.iter_mut().zip(&mut frames[group.clone()]) {
             if !gate.is_of(frame.nic_port()) {
-                *gate = trip.gate(frame.nic_port());
+                *gate = trip.gate(frame);
             }
             let is_plain = slot.plain.read(frame.bytes(), gate);
             all_plain &= is_plain;
@@ -195,7 +201,7 @@ impl Engine {
             let nic_port = frame.nic_port();
             if stages.slots[place].road != Road::PlainV4 {
                 if !gate.is_of(nic_port) {
-                    *gate = trip.gate(nic_port);
+                    *gate = trip.gate(frame);
                 }
                 stages.slots[place].road = stages.read_otherwise(place, trip, gate, frame);
             }

@@ -201,7 +201,7 @@ fn link_layer<F: Frame>(tables: &Tables, origin: Origin, frame: &F, packet: &mut
     let Some(info) = tables.nic_ports().get(usize::from(packet.nic_port.0)) else { return Kind::Punt };
     // What the kernel sends comes from that address instead of going to it.
     let own = if origin.is_kernel() { &header[6..12] } else { &header[..6] };
-    if own != info.mac.0 {
+    if info.own_mac(own).is_none() {
         return Kind::Punt;
     }
     match u16::from_be_bytes([header[12], header[13]]) {

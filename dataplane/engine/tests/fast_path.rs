@@ -13,8 +13,9 @@ use shunt_engine::tables::{
     Candidate, Family, ForwardingMethod, Hop, MarkRule, Marks, Persistence, SchedulerKind, Server, ServerId,
     Service, ServiceId, ServiceKey, Settings, Tables, TunnelKind,
 };
-use shunt_wire::Flags;
+use shunt_engine::{Origin, Verdict};
 use shunt_wire::craft::Craft;
+use shunt_wire::{Flags, MacAddr};
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -314,6 +315,37 @@ fn marks(udp: bool, mark: Option<u8>) -> Marks {
         mark: u32::from(mark.unwrap_or_default() % 2),
     };
     Marks::new(if mark.is_some() { vec![rule(Family::V4), rule(Family::V6)] } else { Vec::new() })
+}
+
+/// Frames to a virtual MAC of the NIC port are for the director, by the fast path if a burst is all of them, and by the
+/// general way among others.
+#[test]
+fn frames_to_another_address_of_the_port_are_balanced() {
+    const VIRTUAL: MacAddr = MacAddr([0, 0, 0x5e, 0, 1, 0x33]);
+    const STRANGE: MacAddr = MacAddr([0, 0, 0x5e, 0, 1, 0x34]);
+    let [client, vip, real] = <[&str; 3]>::from(ENDS[0]);
+    let mut rig = Rig::new(&[Setup::new(TCP, vip, ForwardingMethod::Nat, &[real])]);
+    let mut ports = rig.tables.nic_ports().to_vec();
+    ports[0].other_macs = vec![VIRTUAL];
+    rig.tables.set_nic_ports(ports);
+    let frame = |to, flags| {
+        let packet = Craft::between(ip(client), ip(vip)).unwrap().tcp(4000, 80, flags);
+        packet.macs(ROUTER_MAC, to).heap_frame(OUTSIDE)
+    };
+    for (to, verdict) in [
+        (VIRTUAL, Verdict::Transmit(INSIDE)),
+        (OUTSIDE_MAC, Verdict::Transmit(INSIDE)),
+        (STRANGE, Verdict::Punt(OUTSIDE)),
+    ] {
+        for flags in [Flags::SYN, Flags::ACK] {
+            assert_eq!(rig.pass(&frame(to, flags)).verdict, verdict, "{to:?}");
+        }
+    }
+    let mut frames = [VIRTUAL, OUTSIDE_MAC, VIRTUAL].map(|to| frame(to, Flags::ACK));
+    let mut verdicts = [Verdict::Punt(OUTSIDE); 3];
+    let now = rig.now;
+    rig.engines[0].process_burst(&rig.tables, now, Origin::Wire, &mut frames, &mut verdicts);
+    assert_eq!(verdicts, [Verdict::Transmit(INSIDE); 3]);
 }
 
 #[test]

@@ -225,6 +225,7 @@ impl Start {
         let workers = config.cores.len();
         let info = |port: &OpenPort| NicPortInfo {
             mac: port.report.mac,
+            other_macs: Vec::new(),
             mtu: port.report.mtu,
             address_v4: None,
             address_v6: None,

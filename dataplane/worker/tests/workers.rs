@@ -80,6 +80,7 @@ fn via(index: u8) -> Hop {
 fn tables(workers: &Workers, hops: &[Hop]) -> Tables {
     let info = |port: &shunt_worker::NicPortReport| NicPortInfo {
         mac: port.mac,
+        other_macs: Vec::new(),
         mtu: port.mtu,
         address_v4: None,
         address_v6: None,

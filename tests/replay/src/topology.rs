@@ -57,6 +57,7 @@ fn mac(net: u8, host: u8) -> MacAddr {
 fn nic_port(name: &'static str, net: u8) -> NicPort {
     let info = NicPortInfo {
         mac: mac(net, 1),
+        other_macs: Vec::new(),
         mtu: 1500,
         address_v4: Some(Ipv4Addr::new(10, 0, net, 1)),
         address_v6: Some(Ipv6Addr::new(0xfd00, net.into(), 0, 0, 0, 0, 0, 1)),

@@ -13,7 +13,7 @@ fn ports() -> Vec<MirrorPort> {
 }
 
 fn link(index: u32, name: &str, mtu: u32) -> Link {
-    Link { index, name: name.to_owned(), mtu, mac: None, up: true }
+    Link { index, name: name.to_owned(), mtu, mac: None, up: true, under: None }
 }
 
 fn address(interface: u32, net: &str) -> Address {

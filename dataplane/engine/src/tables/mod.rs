@@ -41,12 +41,27 @@ const SHARDS: usize = 64;
 pub struct NicPortInfo {
     /// Its link-layer address.
     pub mac: MacAddr,
+    /// Others to which frames for the director may go: of interfaces that the operator put on its twin (a virtual MAC of
+    /// VRRP), the twin's own if it was changed.
+    pub other_macs: Vec<MacAddr>,
     /// MTU in bytes of IP packet.
     pub mtu: u16,
     /// The address that the kernel would use as source of ICMP errors on this port, per family.
     pub address_v4: Option<std::net::Ipv4Addr>,
     /// The same for IPv6.
     pub address_v6: Option<std::net::Ipv6Addr>,
+}
+
+impl NicPortInfo {
+    /// The address of these that a frame bears, if it bears one: `address` is the frame's first 6 bytes, or its source.
+    #[inline]
+    #[must_use]
+    pub fn own_mac(&self, address: &[u8]) -> Option<MacAddr> {
+        if address == self.mac.0 {
+            return Some(self.mac);
+        }
+        self.other_macs.iter().copied().find(|mac| address == mac.0)
+    }
 }
 
 /// An immutable snapshot of everything that control decides.

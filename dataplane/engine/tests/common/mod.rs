@@ -156,6 +156,7 @@ impl Rig {
     pub fn with_workers(setups: &[Setup], workers: u8, max: u32) -> Rig {
         let info = |mac, v4: &str, v6: &str| NicPortInfo {
             mac,
+            other_macs: Vec::new(),
             mtu: 1500,
             address_v4: Some(v4.parse().unwrap()),
             address_v6: Some(v6.parse().unwrap()),
