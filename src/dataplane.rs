@@ -122,6 +122,12 @@ impl Dataplane for WorkersDataplane {
         Some(self.0.slow_path_counters().clone())
     }
 
+    fn link_up(&self, nic_port: usize) -> bool {
+        // To the driver of TAPs one that was moved into another network namespace is down.
+        let is_tap = |report: &shunt_worker::NicPortReport| report.device.starts_with("net_tap");
+        self.0.nic_ports().nth(nic_port).is_some_and(is_tap) || self.0.link_up(nic_port)
+    }
+
     fn nic_ports(&self) -> String {
         let mut text = String::new();
         for (index, report) in self.0.nic_ports().enumerate() {

@@ -45,6 +45,10 @@ pub trait Dataplane: Send + Sync {
     fn slow_path_counters(&self) -> Option<WorkerCounters> {
         None
     }
+    /// Has this NIC port, by its number, a link?
+    fn link_up(&self, _nic_port: usize) -> bool {
+        true
+    }
     /// What is in force on each NIC port and what it has counted, for people.
     fn nic_ports(&self) -> String {
         String::new()
@@ -55,12 +59,15 @@ pub trait Dataplane: Send + Sync {
 pub(crate) mod tests {
     use super::*;
     use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
     /// A dataplane without workers: keeps what was published, for tests to look at.
     pub(crate) struct Recorder {
         pub published: Mutex<Vec<Tables>>,
         pub connections: Mutex<Vec<ConnectionInfo>>,
         pub counters: Vec<WorkerCounters>,
+        /// NIC ports lose their link.
+        pub link_down: AtomicBool,
         boards: Boards,
     }
 
@@ -71,6 +78,7 @@ pub(crate) mod tests {
                 connections: Mutex::default(),
                 // Clones would share their cells.
                 counters: (0..workers).map(|_| WorkerCounters::default()).collect(),
+                link_down: AtomicBool::new(false),
                 boards: Boards::new(workers, servers_max),
             }
         }
@@ -102,5 +110,9 @@ pub(crate) mod tests {
         }
 
         fn announcements(&self, _: &SyncRules, _: &mut dyn FnMut(ConnectionInfo)) {}
+
+        fn link_up(&self, _nic_port: usize) -> bool {
+            !self.link_down.load(Relaxed)
+        }
     }
 }

@@ -69,6 +69,32 @@ fn the_kernel_routes_what_is_not_balanced() {
     }
 }
 
+/// Keepalived's `use_vmac`: the VIP is on a macvlan of the virtual router's MAC, and clients send there.
+#[test]
+#[ignore = "needs root and network namespaces: scripts/test runs it"]
+fn a_vip_with_a_virtual_mac_is_served() {
+    const MAC: &str = "00:00:5e:00:01:33";
+    let lab = lab(Director::default());
+    lab.add_services(Family::V4, Method::Nat);
+    for command in [
+        &format!("ip link add link twin-wan name vrrp address {MAC} type macvlan mode private"),
+        "sysctl -qw net.ipv4.conf.twin-wan.arp_ignore=1 net.ipv4.conf.vrrp.arp_ignore=1",
+        "ip address del 10.0.1.100/32 dev twin-wan",
+        "ip address add 10.0.1.100/32 dev vrrp",
+        "ip link set vrrp up",
+    ] {
+        output(&lab, "director", command);
+    }
+    output(&lab, "client", "ip neigh flush dev eth0");
+    let load = shunt_rig::http::Load::sequential(vip(Family::V4, 80), 30);
+    eventually("the VIP is served", 10, || {
+        let load = shunt_rig::http::Load { timeout: Duration::from_millis(300), ..load.clone() };
+        lab.on("client", || shunt_rig::http::run(&load)).is_perfect()
+    });
+    let neighbours = output(&lab, "client", "ip neigh show 10.0.1.100");
+    assert!(neighbours.contains(MAC), "{neighbours}");
+}
+
 #[test]
 #[ignore = "needs root and network namespaces: scripts/test runs it"]
 fn a_real_server_with_a_new_link_layer_address_is_found_again() {

@@ -12,6 +12,7 @@ mod netlink;
 mod prefixes;
 mod solicitor;
 mod view;
+mod watch;
 
 pub use interface::Interface;
 pub use solicitor::NeighbourRequests;
@@ -33,6 +34,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 use view::View;
+use watch::Watch;
 
 /// Changes that come within this time are put in force together.
 const GATHER: Duration = Duration::from_micros(500);
@@ -107,6 +109,7 @@ impl Mirror {
         requests: Arc<NeighbourRequests>,
     ) -> io::Result<Mirror> {
         let shared = Arc::new(Shared { requests, stop: AtomicBool::new(false), reload: Mutex::default() });
+        let watch = Watch::new(&ports, &**lock(&director).dataplane());
         let netlink = ports.iter().any(|port| port.twin.is_some()).then(Netlink::open).transpose()?;
         let mut keeper = Keeper {
             ports,
@@ -119,6 +122,7 @@ impl Mirror {
             current: None,
             limiter: Limiter::default(),
             rounds: 0,
+            watch,
         };
         keeper.look(true)?;
         keeper.put_in_force();
@@ -183,6 +187,7 @@ struct Keeper {
     current: Option<Arc<Current>>,
     limiter: Limiter,
     rounds: u64,
+    watch: Watch,
 }
 
 impl Keeper {
@@ -282,9 +287,13 @@ impl Keeper {
         keys.into_iter().for_each(|key| self.solicit(key));
     }
 
-    /// Keeps the neighbours known that real servers and routes need.
+    /// Keeps the neighbours known that real servers and routes need, and an eye on NICs and twins.
     fn care(&mut self) {
         self.rounds += 1;
+        if let Some(netlink) = &mut self.netlink {
+            let dataplane = lock(&self.director).dataplane().clone();
+            self.watch.look(&self.ports, &self.topology, &*dataplane, netlink);
+        }
         let Some(current) = self.current.clone() else { return };
         let turn = self.rounds % CONFIRM_ROUNDS;
         let needed: Vec<_> = lock(&current.needed).iter().copied().collect();

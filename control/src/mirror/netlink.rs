@@ -5,7 +5,7 @@ use netlink_packet_core::{
     NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::address::AddressMessage;
-use netlink_packet_route::link::LinkMessage;
+use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState};
 use netlink_packet_route::route::RouteMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
@@ -204,6 +204,20 @@ impl Netlink {
         message.attributes.push(NeighbourAttribute::Destination(address.into()));
         self.send(RouteNetlinkMessage::NewNeighbour(message), NLM_F_REQUEST | NLM_F_CREATE)?;
         // Only failures are answered: the interface has gone, the neighbour table is full.
+        self.failure()
+    }
+
+    /// Gives an interface a carrier, or takes it away. Interfaces without a cable, as TAPs are, let themselves be told.
+    pub fn set_carrier(&mut self, interface: u32, carrier: bool) -> io::Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = interface;
+        message.attributes.push(LinkAttribute::Carrier(carrier.into()));
+        self.send(RouteNetlinkMessage::SetLink(message), NLM_F_REQUEST)?;
+        self.failure()
+    }
+
+    /// What the kernel says against a request that it answers only then.
+    fn failure(&mut self) -> io::Result<()> {
         let mut failure = Ok(());
         while receive(&self.requests, &mut self.buffer).is_ok() {
             each(&self.buffer, |_, message| {
