@@ -8,7 +8,7 @@ use crate::flow::{Pass, opens};
 use crate::forward::nat::{self, Rewrite};
 use crate::icmp::{self, Answer, Quoted};
 use crate::packet::{Kind, Packet};
-use crate::persist::{Handle, NewConnection, TemplateKey};
+use crate::persist::{Handle, Made, New, NewConnection, TemplateKey};
 use crate::sched::NewFlow;
 use crate::sip;
 use crate::state::{self, Signal, protocol, sctp, tcp};
@@ -218,10 +218,14 @@ impl<'a, A: Address> Pass<'a, A> {
             Some((handle, id)) => (handle, tables.server(id).ok_or(Missing::Server)?),
             None => {
                 let server = self.pick(service, packet)?;
-                let timeout_s = persistence.timeout_s;
-                let made = self.core.templates.create(key, server, own_port, timeout_s, call_id, self.now);
-                binding::count_template(&self.core.boards, server.id, i32::from(made.is_some()));
-                (made.ok_or(Missing::Room)?, server)
+                let new = New { key, server, own_port, timeout_s: persistence.timeout_s, call_id };
+                match self.core.templates.create(&new, self.now, usable).ok_or(Missing::Room)? {
+                    Made::New(handle) => {
+                        binding::count_template(&self.core.boards, server.id, 1);
+                        (handle, server)
+                    }
+                    Made::Joined(handle, id) => (handle, tables.server(id).ok_or(Missing::Server)?),
+                }
             }
         };
         let same_port = matches!(service.key, ServiceKey::Address { vport, .. } if vport == packet.dport);

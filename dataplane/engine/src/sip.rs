@@ -5,7 +5,7 @@ use crate::binding;
 use crate::conn::{Address, Index};
 use crate::flow::Pass;
 use crate::packet::Packet;
-use crate::persist::{NewConnection, TemplateKey};
+use crate::persist::{Made, New, NewConnection, TemplateKey};
 use crate::state::protocol;
 use crate::tables::{Persistence, Server, Service, ServiceKey};
 use crate::verdict::Verdict;
@@ -114,15 +114,14 @@ impl<A: Address> Pass<'_, A> {
         let templates = &self.core.templates;
         let (key, own_port) = TemplateKey::new(service, persistence, &connection);
         let key = key.with_call_id(templates.digest(call_id));
-        let known = templates.join(&key, self.now, |id| id == server.id);
-        let handle = match known {
-            Some((handle, _)) => handle,
-            None => {
-                let timeout_s = persistence.timeout_s;
-                let made = templates.create(key, server, own_port, timeout_s, call_id, self.now)?;
+        // Looks for one that leads to this server first.
+        let new = New { key, server, own_port, timeout_s: persistence.timeout_s, call_id };
+        let handle = match templates.create(&new, self.now, |id| id == server.id)? {
+            Made::New(handle) => {
                 binding::count_template(&self.core.boards, server.id, 1);
-                made
+                handle
             }
+            Made::Joined(handle, _) => handle,
         };
         let request =
             Packet { src: packet.dst, dst: vaddr.bits(), sport: packet.dport, dport: vport, ..*packet };

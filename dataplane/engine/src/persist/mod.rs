@@ -6,6 +6,8 @@
 
 mod key;
 mod shard;
+#[cfg(test)]
+mod tests;
 mod told;
 
 pub(crate) use key::{NewConnection, TemplateKey};
@@ -33,6 +35,25 @@ const AFTER_CONNECTIONS_MS: i64 = 256;
 /// Names a template for as long as a connection is controlled by it, or it has not expired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Handle(pub(crate) u32);
+
+/// What a template is to be made of.
+pub(crate) struct New<'a> {
+    pub(crate) key: TemplateKey,
+    pub(crate) server: &'a Server,
+    /// Does it carry the server's configured port?
+    pub(crate) own_port: bool,
+    pub(crate) timeout_s: u32,
+    /// Data of the persistence engine; empty: none.
+    pub(crate) call_id: &'a [u8],
+}
+
+/// The template of a new connection for which there was none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Made {
+    New(Handle),
+    /// Another worker was faster: this is its template, which leads to this server.
+    Joined(Handle, ServerId),
+}
 
 /// All templates.
 #[derive(Clone, Debug)]
@@ -91,31 +112,20 @@ impl Templates {
         usable: impl Fn(ServerId) -> bool,
     ) -> Option<(Handle, ServerId)> {
         let number = Templates::shard_of(key);
-        let mut shard = self.lock(number);
-        let slot = *shard.index.get(key)?;
-        let template = shard.slots[slot as usize].as_mut()?;
-        if !usable(template.server) {
-            template.listed = false;
-            shard.index.remove(key);
-            return None;
-        }
-        template.controls += 1;
-        template.last_seen = now.stamp();
-        Some((Templates::handle(number, slot), template.server))
+        let (slot, server) = self.lock(number).join(key, now, usable)?;
+        Some((Templates::handle(number, slot), server))
     }
 
-    /// A new template that controls one connection. `None` if there is no room.
-    pub(crate) fn create(
-        &self,
-        key: TemplateKey,
-        server: &Server,
-        own_port: bool,
-        timeout_s: u32,
-        call_id: &[u8],
-        now: Tick,
-    ) -> Option<Handle> {
+    /// A new template that controls one connection, if there is still none that [`Templates::join`] would find. `None` if
+    /// there is no room.
+    pub(crate) fn create(&self, new: &New<'_>, now: Tick, usable: impl Fn(ServerId) -> bool) -> Option<Made> {
+        let &New { key, server, own_port, timeout_s, call_id } = new;
         let number = Templates::shard_of(&key);
         let mut shard = self.lock(number);
+        // The scheduler was asked without the lock. A second template would split the client over two servers.
+        if let Some((slot, server)) = shard.join(&key, now, usable) {
+            return Some(Made::Joined(Templates::handle(number, slot), server));
+        }
         let slot = shard.free.pop()?;
         shard.slots[slot as usize] = Some(Template {
             key,
@@ -133,7 +143,7 @@ impl Templates {
         });
         shard.keep(slot, call_id);
         shard.index.insert(key, slot);
-        Some(Templates::handle(number, slot))
+        Some(Made::New(Templates::handle(number, slot)))
     }
 
     /// Which template this is; `None` if no new connection can find it.
@@ -195,7 +205,8 @@ impl Templates {
                 continue;
             }
             gone(template.server);
-            if template.listed {
+            // Only its own place: another one may have been made for the same client since.
+            if index.get(&template.key) == Some(&(slot as u32)) {
                 index.remove(&template.key);
             }
             *place = None;

@@ -5,6 +5,7 @@ use crate::announce::Note;
 use crate::conn::flag;
 use crate::sip::CALL_ID_MAX;
 use crate::tables::{ForwardingMethod, ServerId};
+use crate::tick::Tick;
 use hashbrown::HashMap;
 use std::net::IpAddr;
 
@@ -54,6 +55,25 @@ pub(super) struct Shard {
 }
 
 impl Shard {
+    /// [`Templates::join`](super::Templates::join) behind the lock. Returns the slot and the server.
+    pub(super) fn join(
+        &mut self,
+        key: &TemplateKey,
+        now: Tick,
+        usable: impl Fn(ServerId) -> bool,
+    ) -> Option<(u32, ServerId)> {
+        let slot = *self.index.get(key)?;
+        let template = self.slots[slot as usize].as_mut()?;
+        if !usable(template.server) {
+            template.listed = false;
+            self.index.remove(key);
+            return None;
+        }
+        template.controls += 1;
+        template.last_seen = now.stamp();
+        Some((slot, template.server))
+    }
+
     /// The data of a slot's persistence engine; empty: none.
     pub(super) fn call_id(&self, slot: usize) -> &[u8] {
         let has = |template: &Template| template.key.has_call_id();
