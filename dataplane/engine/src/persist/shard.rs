@@ -5,7 +5,7 @@ use crate::announce::Note;
 use crate::conn::flag;
 use crate::sip::CALL_ID_MAX;
 use crate::tables::{ForwardingMethod, ServerId};
-use crate::tick::Tick;
+use crate::tick::{Tick, idle_ms};
 use hashbrown::HashMap;
 use std::net::IpAddr;
 
@@ -39,8 +39,9 @@ pub(crate) fn flags_of(method: ForwardingMethod) -> u16 {
 }
 
 impl Template {
+    /// Milliseconds left at `stamp`; 0 or less if it is due. Another worker may have used it since that clock was read.
     pub(crate) fn remaining_ms(&self, stamp: u32) -> i64 {
-        i64::from(self.timeout_ms) - i64::from(stamp.wrapping_sub(self.last_seen))
+        i64::from(self.timeout_ms) - i64::from(idle_ms(stamp, self.last_seen))
     }
 }
 

@@ -74,3 +74,22 @@ fn the_end_of_a_replaced_template_does_not_touch_its_successor() {
     assert_eq!(expire(&all, Tick(62_000)), (1, 0));
     assert_eq!(all.join(&key(), Tick(62_000), usable).map(|(_, id)| id), Some(ServerId(2)));
 }
+
+/// A worker looks through the templates at the end of a round, whose clock it read at the beginning; another one has
+/// used a template meanwhile.
+#[test]
+fn what_a_later_clock_used_has_not_expired() {
+    let all = Templates::new(640);
+    let made = create(&all, &server(1), 300, Tick(1000), |_| true);
+    let Some(Made::New(handle)) = made else { panic!("there is room") };
+    all.leave(handle);
+    let stale = Tick(50_000);
+    assert!(all.join(&key(), Tick(50_001), |_| true).is_some());
+    assert_eq!(expire(&all, stale), (0, 0), "not 49 days old");
+    all.with(handle, |template| {
+        assert_eq!((template.timeout_ms, template.remaining_ms(stale.stamp())), (300_000, 300_000));
+    });
+    all.leave(handle);
+    assert_eq!(expire(&all, stale), (0, 0));
+    assert_eq!(expire(&all, Tick(350_001 + 256)), (1, 0));
+}
