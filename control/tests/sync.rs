@@ -95,6 +95,33 @@ fn what_a_kernel_sent_is_understood_and_said_again() {
     assert!(records > 30, "{records}");
 }
 
+/// The virtual address of a mark's template is the mark, in the first word of an address of the record's family.
+#[test]
+fn marks_stand_where_the_kernel_looks_for_them() {
+    for (family, client_net, vaddr, daddr) in [
+        (Family::V4, "192.0.2.0", "0.0.1.5", "10.1.0.1"),
+        (Family::V6, "2001:db8::", "0:105::", "fd00:2::11"),
+    ] {
+        let [caddr, vaddr, daddr] = [client_net, vaddr, daddr].map(|address| address.parse().unwrap());
+        let template = ConnectionInfo {
+            protocol: 0,
+            family,
+            caddr,
+            vaddr,
+            vport: 0,
+            daddr,
+            dport: 0,
+            flags: 0x1000 | SYNC,
+            fwmark: 0x105,
+            ..connection(Version::V1, 0)
+        };
+        let bytes = datagram(Version::V1, 7, &[own(template.clone())]);
+        let at = 8 + if family == Family::V4 { 28 } else { 40 };
+        assert_eq!((&bytes[8 + 16..8 + 20], &bytes[at..at + 4]), (&[0, 0, 1, 5][..], &[0, 0, 1, 5][..]));
+        assert_eq!(decode(&bytes, 7).unwrap().connections, [template]);
+    }
+}
+
 /// Random connections and templates, as a table might hold them.
 #[derive(Clone, Copy, Debug, TypeGenerator)]
 struct Made {

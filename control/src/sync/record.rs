@@ -59,11 +59,6 @@ pub(super) fn is_template(flags: u32) -> bool {
     flags & TEMPLATE != 0
 }
 
-/// Is it the template of a firewall mark, whose virtual address is the mark?
-pub(super) fn is_mark_template(flags: u32, protocol: u8) -> bool {
-    is_template(flags) && protocol == 0
-}
-
 /// The shifts of the client's and the server's direction, as six words.
 pub(super) fn sequence_to(shifts: &[SequenceShift; 2], word: fn(u32) -> [u8; 4]) -> Vec<u8> {
     let words = |shift: &SequenceShift| [shift.init_seq, shift.delta, shift.previous_delta];

@@ -82,17 +82,15 @@ pub(super) fn encode(info: &ConnectionInfo, out: &mut Vec<u8>) {
     out[start + 2..start + 4].copy_from_slice(&len.to_be_bytes());
 }
 
-/// An address in the family of the record. The mark of a template, which we keep as an IPv4 address, stands in the first
-/// word.
+/// An address, as long as those of the record's family: one of the other family, as that of a tunnel's server, would
+/// else move what stands behind it.
 fn put_address(family: Family, address: IpAddr, out: &mut Vec<u8>) {
-    match (family, address) {
-        (_, IpAddr::V6(address)) => out.extend(address.octets()),
-        (Family::V4, IpAddr::V4(address)) => out.extend(address.octets()),
-        (Family::V6, IpAddr::V4(mark)) => {
-            out.extend(mark.octets());
-            out.extend([0; 12]);
-        }
+    let mut octets = [0; 16];
+    match address {
+        IpAddr::V4(address) => octets[..4].copy_from_slice(&address.octets()),
+        IpAddr::V6(address) => octets = address.octets(),
     }
+    out.extend(&octets[..if family == Family::V6 { 16 } else { 4 }]);
 }
 
 /// Options of a record, as far as they are known.
@@ -153,7 +151,7 @@ fn decode_record(record: &[u8]) -> Result<ConnectionInfo, Fault> {
         family,
         caddr,
         cport,
-        vaddr: if record::is_mark_template(flags, protocol) { mark_of(vaddr) } else { vaddr },
+        vaddr,
         vport,
         daddr,
         dport,
@@ -169,17 +167,6 @@ fn decode_record(record: &[u8]) -> Result<ConnectionInfo, Fault> {
         sequence: sequence.map(|bytes| sequence_from(bytes, u32::from_be_bytes)),
         pe_data: engine_data(flags, &options)?,
     })
-}
-
-/// The mark of a template, as listings show it: an IPv4 address.
-fn mark_of(vaddr: IpAddr) -> IpAddr {
-    match vaddr {
-        IpAddr::V4(_) => vaddr,
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.octets();
-            Ipv4Addr::new(a, b, c, d).into()
-        }
-    }
 }
 
 fn read_options<'a>(at: &mut Cursor<'a>) -> Result<Options<'a>, Fault> {

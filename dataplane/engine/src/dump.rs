@@ -7,7 +7,6 @@ use crate::ftp::{ControlId, Expected};
 use crate::persist::{Handle, Template};
 use crate::tables::{Family, Tables};
 use crate::tick::Tick;
-use std::net::IpAddr;
 
 /// Places looked at in one step, used or not: 64 KiB of entries, read in a row in some 10 µs.
 const LOOKS: u32 = 1024;
@@ -114,10 +113,6 @@ pub(crate) fn template_info(template: &Template, now: Tick) -> ConnectionInfo {
     // One that no new connection may join is shown under a key that no packet has (spec `connections.md` §4.3).
     const DISABLED: u16 = u16::MAX;
     let (vport, dport) = if template.listed { (key.vport, template.dport) } else { (DISABLED, DISABLED) };
-    let mark = match key.vaddr {
-        IpAddr::V4(mark) if key.protocol == 0 => mark.to_bits(),
-        _ => 0,
-    };
     ConnectionInfo {
         protocol: key.protocol,
         family: Family::of(&key.client_net),
@@ -131,7 +126,7 @@ pub(crate) fn template_info(template: &Template, now: Tick) -> ConnectionInfo {
         timeout_ms: template.timeout_ms,
         expires_ms: template.remaining_ms(now.stamp()).max(0) as u64,
         flags: u32::from(template.flags),
-        fwmark: mark,
+        fwmark: template.key.fwmark(),
         in_packets: 0,
         server: template.server,
         control: None,

@@ -15,7 +15,6 @@ use crate::persist::{Taken, TemplateKey, Told, flags_of};
 use crate::state::TIMEOUT_MAX_MS;
 use crate::tables::{Family, ForwardingMethod, Server, ServerId, ServiceKey, Tables};
 use crate::tick::Tick;
-use std::net::{IpAddr, Ipv6Addr};
 
 /// Life of a template that came without one (spec `sync.md` §5).
 const TEMPLATE_TIMEOUT_MS: u32 = 180_000;
@@ -142,12 +141,7 @@ fn idle_ms(info: &ConnectionInfo, timeout_ms: u32) -> u32 {
 
 /// The real server that a connection or template names, if it is configured (spec `sync.md` §5 step 4).
 pub(crate) fn server_of<'a>(tables: &'a Tables, info: &ConnectionInfo) -> Option<&'a Server> {
-    // The address of a mark's template is the mark, in IPv4's form; a look-up by mark wants the family only.
-    let vaddr = match (info.family, info.vaddr) {
-        (Family::V6, IpAddr::V4(_)) => Ipv6Addr::UNSPECIFIED.into(),
-        (_, vaddr) => vaddr,
-    };
-    let service = tables.service_for(info.fwmark, info.protocol, vaddr, info.vport)?;
+    let service = tables.service_for(info.fwmark, info.protocol, info.vaddr, info.vport)?;
     let by_mark = info.fwmark != 0 && method_of(info.flags as u16) != ForwardingMethod::Nat;
     let dports = if by_mark { [0, info.dport] } else { [info.dport, 0] };
     let candidate = |dport: u16| {

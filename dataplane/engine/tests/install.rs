@@ -4,7 +4,10 @@ mod common;
 
 use common::{INSIDE, OUTSIDE, Rig, Setup, ip};
 use shunt_engine::counters::Counter;
-use shunt_engine::tables::{ForwardingMethod, Hop, NextHop, Persistence, Routes, ServerId};
+use shunt_engine::tables::{
+    Family, ForwardingMethod, Hop, MarkRule, Marks, NextHop, Persistence, Routes, ServerId, ServiceId,
+    ServiceKey,
+};
 use shunt_engine::{ConnectionInfo, InstallFrom, Tally, Verdict, flag};
 use shunt_wire::Flags;
 use shunt_wire::craft::Craft;
@@ -34,7 +37,7 @@ fn install(rig: &mut Rig, all: &[ConnectionInfo], from: InstallFrom) -> Tally {
 fn told(cport: u16) -> ConnectionInfo {
     ConnectionInfo {
         protocol: TCP,
-        family: shunt_engine::tables::Family::V4,
+        family: Family::V4,
         caddr: ip("192.0.2.9"),
         cport,
         vaddr: ip("10.0.1.100"),
@@ -235,4 +238,68 @@ fn a_full_table_says_so() {
     let all: Vec<ConnectionInfo> = (4000..4003).map(told).collect();
     let tally = install(&mut rig, &all, InstallFrom::Peer);
     assert_eq!(tally, Tally { created: 2, no_room: 1, ..Tally::default() });
+}
+
+/// A service of mark 5 with two servers of this port.
+fn marked(v6: bool, dport: u16) -> Rig {
+    let (family, vip, real, netmask) = match v6 {
+        true => (Family::V6, "fd00:1::100", ["fd00:2::11", "fd00:2::12"], 128),
+        false => (Family::V4, "10.0.1.100", ["10.0.2.11", "10.0.2.12"], u32::MAX),
+    };
+    let mut rig = Rig::new(&[Setup {
+        servers: real.map(|real| (real, dport)).to_vec(),
+        persistence: Some(Persistence { netmask, ..PERSISTENCE }),
+        ..Setup::new(TCP, vip, ForwardingMethod::DirectRouting, &[])
+    }]);
+    let mut service = (**rig.tables.service(ServiceId(0)).unwrap()).clone();
+    service.key = ServiceKey::Fwmark { family, mark: 5 };
+    rig.tables.put_service(service);
+    rig.tables.set_marks(Marks::new(vec![MarkRule {
+        family,
+        source: None,
+        destination: None,
+        protocol: Some(TCP),
+        sports: 0..=u16::MAX,
+        dports: 80..=80,
+        nic_port: None,
+        mark: 5,
+    }]));
+    rig
+}
+
+/// A client's template is told by one director to another one, whose scheduler would pick the other server next.
+fn keeps_its_server(rig: &dyn Fn() -> Rig, v6: bool, vport: u16, from: InstallFrom) {
+    let (clients, vip) = match v6 {
+        true => (["2001:db8::9", "2001:db8::a"], "fd00:1::100"),
+        false => (["192.0.2.9", "192.0.2.10"], "10.0.1.100"),
+    };
+    let opens = |rig: &mut Rig, client, cport| {
+        rig.outside(between(client, vip).tcp(cport, vport, Flags::SYN)).dst_mac()
+    };
+    let (mut before, mut after) = (rig(), rig());
+    let theirs = opens(&mut before, clients[0], 4000);
+    assert_eq!(opens(&mut after, clients[1], 4000), theirs);
+    let mut all = before.connections();
+    all.retain(ConnectionInfo::is_template);
+    assert_eq!(after.install(&all, from), Tally { created: 1, ..Tally::default() }, "{all:?}");
+    let templates = after.connections().into_iter().filter(ConnectionInfo::is_template);
+    assert_eq!(comparable(templates.collect())[0], all[0]);
+    assert_eq!(opens(&mut after, clients[0], 4001), theirs, "{all:?} {from:?}");
+}
+
+#[test]
+fn templates_of_marks_keep_their_server() {
+    for v6 in [false, true] {
+        let told = {
+            let mut rig = marked(v6, 0);
+            let (client, vip) = if v6 { ("2001:db8::9", "fd00:1::100") } else { ("192.0.2.9", "10.0.1.100") };
+            rig.outside(between(client, vip).tcp(4000, 80, Flags::SYN)).sent(INSIDE);
+            rig.connections().into_iter().find(ConnectionInfo::is_template).unwrap()
+        };
+        let address = ip(if v6 { "0:5::" } else { "0.0.0.5" });
+        assert_eq!((told.protocol, told.vaddr, told.vport, told.fwmark), (0, address, 0, 5));
+        for from in [InstallFrom::Peer, InstallFrom::StateFile] {
+            keeps_its_server(&|| marked(v6, 0), v6, 80, from);
+        }
+    }
 }

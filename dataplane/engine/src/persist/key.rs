@@ -68,9 +68,11 @@ pub(crate) struct NewConnection {
     pub(crate) vport: u16,
 }
 
+/// Bits of an IPv6 address behind a mark.
+const REST: u32 = 96;
+
 /// A firewall mark in the place of a virtual address: the first four bytes of one of that family.
 fn mark_as_address(mark: u32, family_of: IpAddr) -> IpAddr {
-    const REST: u32 = 96;
     match family_of {
         IpAddr::V4(_) => Ipv4Addr::from_bits(mark).into(),
         IpAddr::V6(_) => Ipv6Addr::from_bits(u128::from(mark) << REST).into(),
@@ -105,6 +107,15 @@ impl From<ControlKey> for TemplateKey {
 }
 
 impl TemplateKey {
+    /// The firewall mark that stands in the place of the virtual address; 0: none.
+    pub(crate) fn fwmark(&self) -> u32 {
+        match self.vaddr {
+            _ if !self.mark => 0,
+            IpAddr::V4(mark) => mark.to_bits(),
+            IpAddr::V6(mark) => (mark.to_bits() >> REST) as u32,
+        }
+    }
+
     /// What others call it.
     pub(crate) fn name(&self) -> ControlKey {
         let TemplateKey { protocol, client_net, vaddr, vport, .. } = *self;
