@@ -11,7 +11,7 @@ use crate::engine::{Engine, Origin};
 use crate::flow::Pass;
 use crate::forward::nat;
 use crate::ftp::{self, ControlId};
-use crate::persist::{Taken, TemplateKey, Told, flags_of};
+use crate::persist::{FTP, Taken, TemplateKey, Told, flags_of};
 use crate::state::TIMEOUT_MAX_MS;
 use crate::tables::{Family, ForwardingMethod, Server, ServerId, ServiceKey, Tables};
 use crate::tick::Tick;
@@ -108,7 +108,10 @@ impl Engine {
             true => TemplateKey::told(info),
             false => TemplateKey::told(info).with_call_id(self.core.templates.digest(call_id)),
         };
-        let server = server_of(tables, info);
+        let server = server_of(tables, info).or_else(|| match from {
+            InstallFrom::StateFile => server_without_port(tables, info),
+            InstallFrom::Peer => None,
+        });
         let timeout_ms = if info.timeout_ms == 0 { TEMPLATE_TIMEOUT_MS } else { info.timeout_ms };
         let timeout_ms = timeout_ms.min(TIMEOUT_MAX_MS);
         let told = Told {
@@ -155,6 +158,22 @@ pub(crate) fn server_of<'a>(tables: &'a Tables, info: &ConnectionInfo) -> Option
     };
     let candidate = dports.into_iter().find_map(candidate).or_else(of_ftp)?;
     tables.server(candidate.id).filter(|server| server.available)
+}
+
+/// The real server of a template without ports: one of FTP, of port 0 or of a mark, whatever port its server is configured
+/// with (spec `connections.md` §4.3). It is the only server with that address, if there is only one. A kernel that hears of
+/// such a template does not find it, but a restart must not cost clients their servers.
+fn server_without_port<'a>(tables: &'a Tables, info: &ConnectionInfo) -> Option<&'a Server> {
+    if (info.vport, info.dport) != (0, 0) {
+        return None;
+    }
+    let only_of = |vport| {
+        let service = tables.service_for(info.fwmark, info.protocol, info.vaddr, vport)?;
+        let mut servers = service.servers.iter().filter(|server| server.daddr == info.daddr);
+        let only = servers.next().filter(|_| servers.next().is_none())?;
+        tables.server(only.id).filter(|server| server.available)
+    };
+    [0, FTP].into_iter().find_map(only_of)
 }
 
 impl<A: Address> Pass<'_, A> {

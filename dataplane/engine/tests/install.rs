@@ -303,3 +303,30 @@ fn templates_of_marks_keep_their_server() {
         }
     }
 }
+
+/// Templates of FTP, of port 0 and of marks have no ports; their servers may have some.
+#[test]
+fn templates_without_ports_find_their_server_after_a_restart() {
+    for v6 in [false, true] {
+        keeps_its_server(&|| marked(v6, 8080), v6, 80, InstallFrom::StateFile);
+    }
+    let of = |vport, servers: &[(&'static str, u16)]| {
+        let setup = Setup {
+            vport,
+            servers: servers.to_vec(),
+            persistence: Some(PERSISTENCE),
+            ..web(ForwardingMethod::Nat)
+        };
+        Rig::new(&[setup])
+    };
+    for (vport, dport) in [(21, 21), (0, 8080)] {
+        let rig = || of(vport, &[("10.0.2.11", dport), ("10.0.2.12", dport)]);
+        keeps_its_server(&rig, false, 21, InstallFrom::StateFile);
+    }
+    // Nobody knows which of two it was.
+    let mut rig = of(21, &[("10.0.2.11", 21), ("10.0.2.11", 2121)]);
+    let flags = u32::from(flag::TEMPLATE) | INACTIVE;
+    let template = ConnectionInfo { cport: 0, vport: 0, dport: 0, flags, ..told(0) };
+    rig.install(&[template], InstallFrom::StateFile);
+    assert_eq!(rig.connections()[0].server, ServerId::NONE);
+}

@@ -6,7 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The protocol of templates for firewall marks: "IP".
 const ANY_PROTOCOL: u8 = 0;
-const FTP: u16 = 21;
+/// Port of services whose templates are for all ports, whatever port the helper listens to.
+pub(crate) const FTP: u16 = 21;
 
 /// What makes a template unique.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -10,7 +10,7 @@ mod shard;
 mod tests;
 mod told;
 
-pub(crate) use key::{NewConnection, TemplateKey};
+pub(crate) use key::{FTP, NewConnection, TemplateKey};
 use shard::Shard;
 pub(crate) use shard::{Template, flags_of};
 pub(crate) use told::{Taken, Told};
