@@ -1,6 +1,7 @@
 //! A connection or template as bytes of the state file. Integers are little-endian; an address is a byte 4 or 6 and its
 //! bytes in network order.
 
+use crate::sync::is_state;
 use shunt_engine::tables::{Family, ServerId};
 use shunt_engine::{ConnectionInfo, ControlKey, SequenceShift};
 use std::net::IpAddr;
@@ -80,6 +81,9 @@ pub(super) fn read(from: &mut &[u8]) -> Option<ConnectionInfo> {
         _ => return None,
     };
     let [timeout_ms, expires_ms, flags, fwmark, in_packets] = numbers(from)?;
+    if !is_state(flags, protocol, state.into()) {
+        return None;
+    }
     let (caddr, cport) = (read_address(from)?, u16::from_le_bytes(take(from)?));
     let (vaddr, vport) = (read_address(from)?, u16::from_le_bytes(take(from)?));
     let (daddr, dport) = (read_address(from)?, u16::from_le_bytes(take(from)?));

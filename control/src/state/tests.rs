@@ -110,6 +110,23 @@ fn records_come_back() {
 }
 
 #[test]
+fn states_that_do_not_exist_are_refused() {
+    let readable = |flags, protocol, state| {
+        let mut bytes = Vec::new();
+        let info = ConnectionInfo { flags, protocol, state, ..connection("192.0.2.1", 1024) };
+        record::write(&info, &mut bytes);
+        record::read(&mut &bytes[..]).is_some()
+    };
+    for (flags, protocol, states) in
+        [(0, 6, 11), (0, 17, 1), (0, 132, 14), (TEMPLATE, 0, 2), (TEMPLATE, 6, 2)]
+    {
+        let refused = (0..=u8::MAX).filter(|state| !readable(flags, protocol, *state)).min();
+        assert_eq!(refused, Some(states), "{flags:x} {protocol}");
+    }
+    assert!(!readable(0, 1, 0), "a protocol that is not balanced");
+}
+
+#[test]
 fn a_restart_keeps_everything() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state");

@@ -32,4 +32,5 @@ pub use daemon::{
 pub use host::KernelHost;
 pub use master::Master;
 pub use message::{Draft, Received, Refused, Version, decode};
+pub(crate) use record::is_state;
 pub use settings::{SyncSettings, Unacceptable};

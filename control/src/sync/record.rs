@@ -33,11 +33,15 @@ pub(super) fn check(flags: u32, protocol: u8, state: u16) -> Result<u32, Fault> 
     if flags & ONE_PACKET != 0 || contradictory {
         return Err(Fault::Unusable);
     }
-    let states = if is_template(flags) { 2 } else { states_of(protocol) };
-    if state >= states {
+    if !is_state(flags, protocol, state) {
         return Err(Fault::Unusable);
     }
     Ok(flags & KEPT | SYNC)
+}
+
+/// Can a connection or template be in this state? The engine takes it for granted.
+pub(crate) fn is_state(flags: u32, protocol: u8, state: u16) -> bool {
+    state < if is_template(flags) { 2 } else { states_of(protocol) }
 }
 
 /// How many states a protocol has; 0 if it is not balanced.
