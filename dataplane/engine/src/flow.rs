@@ -263,20 +263,28 @@ impl<'a, A: Address> Pass<'a, A> {
         if let Some(verdict) = self.refuse_to_forward(mtu, packet, frame) {
             return verdict;
         }
-        match self.bound_server(index) {
-            Some(server) => binding::count_reply(&self.core.boards, server.id, packet.ip_len),
-            None if self.tables.balances(A::FAMILY) => {}
-            None => return self.leave_alone(frame),
+        let server = self.bound_server(index);
+        if server.is_none() && !self.tables.balances(A::FAMILY) {
+            return self.leave_alone(frame);
         }
-        self.advance(index, Direction::Reply, packet.signal);
         let mut packet = packet;
         let changed;
-        if self.table.get(index).has(flag::HELPED) {
+        let helped = self.table.get(index).has(flag::HELPED);
+        // Before it is counted and followed: what counts is what leaves, and the segment that ends a conversation is still
+        // read.
+        if helped {
             match self.help_reply(index, packet, frame) {
                 Helped::On(grown) => changed = grown,
                 Helped::Dropped(counter) => return Verdict::Drop(counter),
             }
             packet = &changed;
+        }
+        if let Some(server) = server {
+            binding::count_reply(&self.core.boards, server.id, packet.ip_len);
+        }
+        self.advance(index, Direction::Reply, packet.signal);
+        if helped {
+            self.share(index);
         }
         let conn = self.table.get(index);
         if conn.method() == ForwardingMethod::Nat {

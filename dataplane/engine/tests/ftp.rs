@@ -116,6 +116,29 @@ fn what_does_not_come_is_forgotten() {
 }
 
 #[test]
+fn answers_count_as_they_leave() {
+    let mut session = Session::new(ENDS[0], 1);
+    let out_bytes = |session: &Session| session.rig.boards.sum64(ServerId(0), |counts| &counts.out_bytes);
+    session.says("PASV\r\n");
+    let before = out_bytes(&session);
+    let told = session.answers("227 (10,0,2,11,195,80)\r\n");
+    assert_eq!(out_bytes(&session) - before, 40 + told.len() as u64);
+    // What is dropped does not count.
+    let broken = between("10.0.2.11", "192.0.2.9").tcp(21, CPORT, Flags::ACK).sequence(6000, 1006);
+    session.rig.inside(broken.payload(b"226 done\r\n").wrong_transport_checksum());
+    assert_eq!(out_bytes(&session) - before, 40 + told.len() as u64);
+}
+
+#[test]
+fn the_last_segment_of_a_server_is_read_too() {
+    let mut session = Session::new(ENDS[0], 1);
+    session.says("PASV\r\n");
+    let last = between("10.0.2.11", "192.0.2.9").tcp(21, CPORT, Flags::FIN_ACK).sequence(5000, 1006);
+    let out = session.rig.inside(last.payload(b"227 (10,0,2,11,195,80)\r\n"));
+    assert!(out.bytes.ends_with(b"227 (10,0,1,100,195,80)\r\n"));
+}
+
+#[test]
 fn broken_segments_are_dropped_and_strange_ones_pass() {
     let mut session = Session::new(ENDS[0], 1);
     let broken = between("192.0.2.9", "10.0.1.100").tcp(CPORT, 21, Flags::ACK).sequence(1000, 5000);

@@ -219,7 +219,6 @@ impl<A: Address> Pass<'_, A> {
             control.shift.shift_sequence(&mut frame.bytes_mut()[l4..end]);
             renew_checksum(&packet, frame.bytes_mut());
         }
-        self.share(index);
         Helped::On(packet)
     }
 

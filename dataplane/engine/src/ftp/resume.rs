@@ -56,7 +56,7 @@ pub(crate) fn is_expected(info: &ConnectionInfo) -> bool {
 
 impl<A: Address> Pass<'_, A> {
     /// Lets all workers know how a control connection is that has data connections, if that is news.
-    pub(super) fn share(&mut self, index: Index) {
+    pub(crate) fn share(&mut self, index: Index) {
         let conn = self.table.get(index);
         let Some(control) = self.core.ftp.0.get_mut(&(A::FAMILY, index)) else { return };
         let Some(id) = control.id else { return };
