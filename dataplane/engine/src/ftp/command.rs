@@ -21,7 +21,7 @@ pub(super) struct Offer {
     /// `None`: the address of the control connection.
     pub(super) address: Option<IpAddr>,
     pub(super) dport: u16,
-    /// The text between the parentheses.
+    /// The text that says it.
     pub(super) text: Range<usize>,
 }
 
@@ -41,9 +41,9 @@ pub(super) fn request(payload: &[u8], v6: bool) -> Option<Request> {
         }
     }
     let (address, cport) = match v6 {
-        false if starts_with(payload, b"PORT ") => six_numbers(until(after_spaces(&payload[5..]), b'\r')?)?,
+        false if starts_with(payload, b"PORT ") => six_numbers(after_spaces(&payload[5..]))?.0,
         _ if starts_with(payload, b"EPRT ") => {
-            let (address, cport) = extended(until(after_spaces(&payload[5..]), b'\r')?, v6)?;
+            let ((address, cport), _) = extended(after_spaces(&payload[5..]), v6)?;
             (address?, cport)
         }
         _ => return None,
@@ -77,14 +77,12 @@ pub(super) fn offer(payload: &[u8], to: Request, v6: bool) -> Option<Offer> {
         start += 1;
     }
     let rest = payload.get(start..)?;
-    let len = rest.iter().position(|byte| *byte == b')' || plain && matches!(byte, b'\r' | b'\n'))?;
-    let (address, dport) = match plain {
+    let ((address, dport), len) = match plain {
         true => {
-            // Servers write "(1,2,3,4,5,6)." and "1,2,3,4,5,6." alike.
-            let (address, dport) = six_numbers(&rest[..len])?;
-            (Some(address), dport)
+            let ((address, dport), len) = six_numbers(rest)?;
+            ((Some(address), dport), len)
         }
-        false => extended(&rest[..len], v6)?,
+        false => extended(rest, v6)?,
     };
     (dport != 0).then_some(Offer { address, dport, text: start..start + len })
 }
@@ -153,49 +151,49 @@ fn after_spaces(bytes: &[u8]) -> &[u8] {
     &bytes[spaces..]
 }
 
-fn until(bytes: &[u8], end: u8) -> Option<&[u8]> {
-    bytes.iter().position(|byte| *byte == end).map(|len| &bytes[..len])
-}
+/// An end that is named, and how long its name is.
+type Read<T> = ((T, u16), usize);
 
-/// `a,b,c,d,hi,lo`, with or without more text behind it.
-fn six_numbers(text: &[u8]) -> Option<(IpAddr, u16)> {
+/// `a,b,c,d,hi,lo`, and more text behind it: what was cut off may have been a digit. Servers write "(1,2,3,4,5,6)." and
+/// "1,2,3,4,5,6." alike.
+fn six_numbers(text: &[u8]) -> Option<Read<IpAddr>> {
     let mut numbers = [0u8; 6];
     let mut at = 0;
     for (nth, place) in numbers.iter_mut().enumerate() {
         let digits = text[at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
         *place = decimal(&text[at..at + digits]).and_then(|number| u8::try_from(number).ok())?;
         at += digits;
+        let next = text.get(at)?;
         if nth < 5 {
-            if text.get(at) != Some(&b',') {
+            if *next != b',' {
                 return None;
             }
             at += 1;
         }
     }
     let [a, b, c, d, high, low] = numbers;
-    Some((Ipv4Addr::new(a, b, c, d).into(), u16::from_be_bytes([high, low])))
+    Some(((Ipv4Addr::new(a, b, c, d).into(), u16::from_be_bytes([high, low])), at))
 }
 
 /// `|family|address|port|` with any delimiter; family and address may be empty.
-fn extended(text: &[u8], v6: bool) -> Option<(Option<IpAddr>, u16)> {
+fn extended(text: &[u8], v6: bool) -> Option<Read<Option<IpAddr>>> {
     let delimiter = *text.first().filter(|byte| (33..=126).contains(*byte))?;
     let mut fields = text[1..].split(|byte| *byte == delimiter);
     let (family, address, l4_port) = (fields.next()?, fields.next()?, fields.next()?);
     // The delimiter behind the port is there.
     fields.next()?;
+    let len = family.len() + address.len() + l4_port.len() + 4;
     let own: &[u8] = if v6 { b"2" } else { b"1" };
-    if !family.is_empty() && family != own {
-        return None;
-    }
-    let address = match address {
-        [] => None,
-        address => {
+    let address = match (family, address) {
+        ([], []) => None,
+        (family, address) if family == own => {
             let address: IpAddr = std::str::from_utf8(address).ok()?.parse().ok()?;
             Some(address).filter(|address| address.is_ipv6() == v6)?.into()
         }
+        _ => return None,
     };
     let l4_port = decimal(l4_port).and_then(|number| u16::try_from(number).ok())?;
-    Some((address, l4_port))
+    Some(((address, l4_port), len))
 }
 
 /// A decimal number of at most five digits.
@@ -228,6 +226,7 @@ mod tests {
         }
         assert_eq!(request(b"PORT 192,0,2,9,160,0\r\n", false), active("192.0.2.9", 40_960));
         assert_eq!(request(b"port   192,0,2,9,0,20\r\n", false), active("192.0.2.9", 20));
+        assert_eq!(request(b"PORT 192,0,2,9,0,20\n", false), active("192.0.2.9", 20));
         for broken in [
             &b"PORT 192,0,2,9,160\r\n"[..],
             b"PORT 192,0,2,256,160,0\r\n",
@@ -258,9 +257,13 @@ mod tests {
             offer(b"227 Entering Passive Mode (10,0,2,11,195,80).\r\n", Request::Passive, false).unwrap();
         assert_eq!((plain.address, plain.dport, plain.text), (Some(ip("10.0.2.11")), 50_000, 27..43));
         let bare = offer(b"227 10,0,2,11,195,80.\r\n", Request::Passive, false).unwrap();
-        assert_eq!((bare.dport, bare.text.start), (50_000, 4));
+        assert_eq!((bare.dport, bare.text), (50_000, 4..20));
+        let open = offer(b"227 (10,0,2,11,195,80.\r\n", Request::Passive, false).unwrap();
+        assert_eq!((open.dport, open.text), (50_000, 5..21), "what stands behind the numbers stays");
         let extended = offer(b"229 Extended (|||50000|)\r\n", Request::ExtendedPassive, true).unwrap();
         assert_eq!((extended.address, extended.dport, extended.text), (None, 50_000, 14..23));
+        let open = offer(b"229 (|||50000| or so)\r\n", Request::ExtendedPassive, false).unwrap();
+        assert_eq!((open.dport, open.text), (50_000, 5..14));
         for (text, to) in [
             (&b"229 (|||50000|)\r\n"[..], Request::Passive),
             (b"227 (1,2,3,4,5)\r\n", Request::Passive),
@@ -268,6 +271,9 @@ mod tests {
             (b"227 (", Request::Passive),
             (b"229 (|||70000|)\r\n", Request::ExtendedPassive),
             (b"229 |||50000|\r\n", Request::ExtendedPassive),
+            (b"229 (||10.0.2.11|50000|)\r\n", Request::ExtendedPassive),
+            (b"229 (|1||50000|)\r\n", Request::ExtendedPassive),
+            (b"227 (1,2,3,4,5,6", Request::Passive),
             (b"227 (1,2,3,4,0,0)\r\n", Request::Passive),
         ] {
             assert_eq!(offer(text, to, false), None, "{text:?}");
