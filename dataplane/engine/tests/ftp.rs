@@ -116,6 +116,22 @@ fn what_does_not_come_is_forgotten() {
 }
 
 #[test]
+fn a_client_that_listens_again_has_one_data_connection() {
+    let mut session = Session::new(ENDS[0], 1);
+    for _ in 0..2 {
+        session.says("PORT 192,0,2,9,160,0\r\n");
+        assert!(session.listed().contains(&("40960 20 20".to_owned(), "LISTEN", 120)));
+        assert_eq!(session.rig.boards.total(ServerId(0)), 2);
+        for flags in [Flags::SYN, Flags::ACK, Flags::FIN_ACK] {
+            let segment = between("10.0.2.11", "192.0.2.9").tcp(20, 40_960, flags);
+            assert_eq!(session.rig.inside(segment).sent(OUTSIDE).sport, 20);
+            let answer = between("192.0.2.9", "10.0.1.100").tcp(40_960, 20, flags | Flags::ACK);
+            assert_eq!(session.rig.outside(answer).sent(INSIDE).dport, 20);
+        }
+    }
+}
+
+#[test]
 fn answers_count_as_they_leave() {
     let mut session = Session::new(ENDS[0], 1);
     let out_bytes = |session: &Session| session.rig.boards.sum64(ServerId(0), |counts| &counts.out_bytes);

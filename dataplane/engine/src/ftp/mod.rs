@@ -20,7 +20,7 @@ pub(crate) use named::ControlId;
 pub(crate) use resume::is_expected;
 
 use crate::binding;
-use crate::conn::{Address, Conn, Direction, Index, flag};
+use crate::conn::{Address, Conn, Direction, Index, Tuple, flag};
 use crate::connection_info::ControlKey;
 use crate::counters::Counter;
 use crate::dump::expected_info;
@@ -234,9 +234,26 @@ impl<A: Address> Pass<'_, A> {
         Some(offer.dport)
     }
 
+    /// A client listens again where a data connection came to that is not forgotten yet: its entry waits for the next one.
+    /// An entry of another worker is not known here; there, the next connection finds it as it is.
+    fn listen_again(&mut self, index: Index, (caddr, cport): (u128, u16), vport: u16) -> bool {
+        let (src, dst) = (A::from_bits(caddr), self.table.get(index).vaddr);
+        let tuple = Tuple { src, dst, sport: cport, dport: vport, protocol: protocol::TCP };
+        let Some((data, Direction::Request)) = self.table.lookup(&tuple).filter(|_| cport != 0) else {
+            return false;
+        };
+        self.table.get_mut(data).state = tcp::LISTEN;
+        let timeout_ms = self.core.timeouts.of(protocol::TCP, tcp::LISTEN);
+        self.table.touch(data, timeout_ms, self.now);
+        true
+    }
+
     /// Announces a data connection of this control connection: the client's end (port 0: not known), and virtual port,
     /// server address and port.
     fn expect(&mut self, index: Index, client: (u128, u16), ends: (u16, u128, u16)) {
+        if self.listen_again(index, client, ends.0) {
+            return;
+        }
         let conn = self.table.get(index);
         let Some(control) = self.core.ftp.0.get_mut(&(A::FAMILY, index)) else { return };
         control.id = control.id.or_else(|| self.core.expectations.controls().begin(ControlKey::of(conn)));
