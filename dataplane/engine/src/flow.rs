@@ -6,7 +6,7 @@ use crate::counters::Counter;
 use crate::engine::{Core, Origin};
 use crate::forward::nat::Rewrite;
 use crate::forward::{link, tunnel};
-use crate::ftp::{ControlId, Helped};
+use crate::ftp::{Coming, ControlId, Helped};
 use crate::icmp;
 use crate::packet::{Kind, Packet};
 use crate::persist::{CONTROLLING_MS, Handle};
@@ -66,10 +66,13 @@ impl<'a, A: Address> Pass<'a, A> {
     #[inline(never)]
     fn admit_expected<F: Frame>(&mut self, packet: &Packet, frame: &mut F) -> Verdict {
         match self.take_expected(packet) {
-            Some((index, Direction::Request)) if !self.origin.is_kernel() => {
+            Coming::Expected(index, Direction::Request) if !self.origin.is_kernel() => {
                 self.request(index, packet, frame)
             }
-            Some((index, Direction::Reply)) => self.reply(index, packet, frame),
+            Coming::Expected(index, Direction::Reply) => self.reply(index, packet, frame),
+            Coming::TooEarly if self.tables.balances(A::FAMILY) && !self.origin.is_kernel() => {
+                Verdict::Drop(Counter::ServerGone)
+            }
             _ if self.origin.is_kernel() => Verdict::Transmit(frame.nic_port()),
             _ => self.admit(packet, frame),
         }

@@ -132,6 +132,22 @@ fn a_client_that_listens_again_has_one_data_connection() {
 }
 
 #[test]
+fn data_connections_wait_for_a_server_that_is_gone() {
+    let mut session = Session::new(ENDS[0], 1);
+    session.says("PASV\r\n");
+    session.answers("227 (10,0,2,11,195,80)\r\n");
+    session.rig.change_server(0, |server| server.available = false);
+    let syn = |cport| between("192.0.2.9", "10.0.1.100").tcp(cport, 50_000, Flags::SYN);
+    for cport in [77, 78] {
+        assert_eq!(session.rig.outside(syn(cport)).verdict, Verdict::Drop(Counter::ServerGone));
+    }
+    assert_eq!(session.rig.boards.total(ServerId(0)), 2);
+    session.rig.change_server(0, |server| server.available = true);
+    assert_eq!(session.rig.outside(syn(79)).sent(INSIDE).dport, 50_000);
+    assert_eq!(session.rig.boards.total(ServerId(0)), 2);
+}
+
+#[test]
 fn answers_count_as_they_leave() {
     let mut session = Session::new(ENDS[0], 1);
     let out_bytes = |session: &Session| session.rig.boards.sum64(ServerId(0), |counts| &counts.out_bytes);

@@ -28,7 +28,7 @@ use crate::flow::Pass;
 use crate::forward::nat;
 use crate::packet::{IPV6_LEN, Packet, be16, be32};
 use crate::state::{protocol, tcp};
-use crate::tables::{Family, ForwardingMethod};
+use crate::tables::{Family, ForwardingMethod, ServerId};
 use command::{Offer, Request, Text};
 use hashbrown::HashMap;
 use shunt_wire::{Frame, checksum};
@@ -74,6 +74,16 @@ pub(crate) enum Helped {
     Dropped(Counter),
 }
 
+/// What a packet without a connection is, while data connections are expected.
+pub(crate) enum Coming {
+    /// The first one of this connection.
+    Expected(Index, Direction),
+    /// The first one of a connection whose server is gone for now.
+    TooEarly,
+    /// Something else.
+    Unexpected,
+}
+
 impl<A: Address> Pass<'_, A> {
     /// A new connection: is it one that needs help?
     #[inline]
@@ -117,18 +127,33 @@ impl<A: Address> Pass<'_, A> {
     /// The entry of a data connection that was announced and whose first packet this is.
     #[cold]
     #[inline(never)]
-    pub(crate) fn take_expected(&mut self, packet: &Packet) -> Option<(Index, Direction)> {
-        let (expected, direction) = self.core.expectations.take(A::FAMILY, &packet.tuple())?;
+    pub(crate) fn take_expected(&mut self, packet: &Packet) -> Coming {
+        let Some((expected, direction)) = self.core.expectations.take(A::FAMILY, &packet.tuple()) else {
+            return Coming::Unexpected;
+        };
+        if expected.cport == 0 && self.waits_for(expected.server) {
+            self.core.expectations.expect(expected);
+            return Coming::TooEarly;
+        }
         let mut conn: Conn<A> = expected.conn();
         if conn.cport == 0 {
             conn.cport = packet.sport;
             conn.flags &= !flag::NO_CPORT;
         }
         let index = self.table.insert(conn, self.now);
-        if index.is_none() {
-            self.disappoint(&expected);
+        match index {
+            Some(index) => Coming::Expected(index, direction),
+            None => {
+                self.disappoint(&expected);
+                Coming::Unexpected
+            }
         }
-        index.map(|index| (index, direction))
+    }
+
+    /// Is this server gone, and may come back? As long as it does not, clients come in vain, and who comes is not noted.
+    fn waits_for(&self, id: ServerId) -> bool {
+        let is_available = self.tables.server(id).is_some_and(|server| server.available);
+        id != ServerId::NONE && !is_available && !self.tables.settings().expire_nodest_conn
     }
 
     /// An announced connection did not come, or found no room: it counts no more.
