@@ -1,5 +1,5 @@
-//! Control connections of FTP and what they announce: from events to frames. Ends number their bytes as TCP does, because
-//! a kernel that rewrites what they say watches the numbers.
+//! Connections of FTP, for control and for data: from events to frames. Ends number their bytes as TCP does, because a
+//! kernel that rewrites what they say watches the numbers.
 
 use crate::packet::{CLIENT_ROUTER, CLIENT_SIDE, Seen, ends, own_mac, pad};
 use crate::scenario::{Flow, Line, Said, Side};
@@ -36,67 +36,98 @@ impl Numbers {
     }
 }
 
-/// The frame in which an end of a control connection says this. `None` if it cannot: a server that got nothing.
+/// The frame in which an end of a connection that a client opened says this. `None` if it cannot: a server that got
+/// nothing.
 pub(crate) fn segment(flow: &Flow, seen: &mut Seen, from: Side, said: &Said) -> Option<(String, Vec<u8>)> {
-    let (nic_port, src, dst, macs) = match from {
-        Side::Client => {
-            let macs = (CLIENT_ROUTER, own_mac(CLIENT_SIDE));
-            (CLIENT_SIDE.to_owned(), (flow.caddr, flow.cport), (flow.vaddr, flow.vport), macs)
-        }
+    let way = match from {
+        Side::Client => to_director(flow),
         Side::Server => {
             let (nic_port, frame) = seen.at_server.as_ref()?;
             let (client, server, cport, dport) = ends(frame)?;
             if server == flow.vaddr {
                 return None;
             }
-            let macs = (MacAddr(frame[..6].try_into().ok()?), own_mac(nic_port));
-            (nic_port.clone(), (server, dport), (client, cport), macs)
+            Way {
+                src: (server, dport),
+                dst: (client, cport),
+                macs: (MacAddr(frame[..6].try_into().ok()?), own_mac(nic_port)),
+                nic_port: nic_port.clone(),
+            }
         }
     };
-    let payload = said.line.map_or_else(Vec::new, |line| text(line, flow, src.0).into_bytes());
-    let takes = payload.len() as u32 + u32::from(said.flags & (Flags::SYN.0 | Flags::FIN.0) != 0);
-    let heard = match from {
-        Side::Client => seen.at_client.as_ref(),
-        Side::Server => seen.at_server.as_ref(),
-    };
-    let acknowledged = heard.and_then(|(_, frame)| end_of(frame)).filter(|_| said.flags & Flags::ACK.0 != 0);
-    let numbers = if from == Side::Client { &mut seen.client } else { &mut seen.server };
-    let number = numbers.take(from, takes, said.again);
-    let craft = Craft::between(src.0, dst.0)?.macs(macs.0, macs.1).ttl(64).id(0x1234).dont_fragment();
-    let craft = craft.tcp(src.1, dst.1, Flags(said.flags)).sequence(number, acknowledged.unwrap_or(0));
-    let mut frame = craft.payload(&payload).frame();
-    pad(&mut frame);
-    Some((nic_port, frame))
+    let payload = said.line.map_or_else(Vec::new, |line| text(line, flow, way.src.0));
+    way.frame(seen, from, said, &payload)
 }
 
 /// A frame of an active data connection, which the server of the control connection opens to where its client listens.
+/// `data` is the connection as its client sees it.
 pub(crate) fn active(
     control: &Flow,
-    seen: &Seen,
+    seen_control: &Seen,
+    (data, seen): (&Flow, &mut Seen),
     from: Side,
-    cport: u16,
-    flags: u8,
+    below: bool,
+    said: &Said,
 ) -> Option<(String, Vec<u8>)> {
-    let (nic_port, frame) = seen.at_server.as_ref()?;
-    let (client, server, ..) = ends(frame)?;
-    if server == control.vaddr {
-        return None;
-    }
-    let (nic_port, craft) = match from {
-        Side::Server => {
-            let macs = (MacAddr(frame[..6].try_into().ok()?), own_mac(nic_port));
-            let craft = Craft::between(server, client)?.macs(macs.0, macs.1);
-            (&nic_port[..], craft.tcp(DATA, cport, Flags(flags)))
-        }
+    let way = match from {
         Side::Client => {
-            let craft =
-                Craft::between(control.caddr, control.vaddr)?.macs(CLIENT_ROUTER, own_mac(CLIENT_SIDE));
-            (CLIENT_SIDE, craft.tcp(cport, DATA, Flags(flags)))
+            // Who was called by nobody answers nothing.
+            seen.at_client.as_ref()?;
+            to_director(data)
+        }
+        Side::Server => {
+            let (nic_port, frame) = seen_control.at_server.as_ref()?;
+            let (client, server, _, dport) = ends(frame)?;
+            if server == control.vaddr {
+                return None;
+            }
+            Way {
+                src: (server, if below { dport.wrapping_sub(1) } else { DATA }),
+                dst: (client, data.cport),
+                macs: (MacAddr(frame[..6].try_into().ok()?), own_mac(nic_port)),
+                nic_port: nic_port.clone(),
+            }
         }
     };
-    let mut frame = craft.ttl(64).id(0x1234).dont_fragment().frame();
-    pad(&mut frame);
-    Some((nic_port.to_owned(), frame))
+    let payload = said.line.map_or_else(Vec::new, |line| text(line, data, way.src.0));
+    way.frame(seen, from, said, &payload)
+}
+
+/// Where a segment comes from, and where it goes.
+struct Way {
+    nic_port: String,
+    src: (IpAddr, u16),
+    dst: (IpAddr, u16),
+    macs: (MacAddr, MacAddr),
+}
+
+fn to_director(flow: &Flow) -> Way {
+    Way {
+        nic_port: CLIENT_SIDE.to_owned(),
+        src: (flow.caddr, flow.cport),
+        dst: (flow.vaddr, flow.vport),
+        macs: (CLIENT_ROUTER, own_mac(CLIENT_SIDE)),
+    }
+}
+
+impl Way {
+    /// The next segment of this end.
+    fn frame(self, seen: &mut Seen, from: Side, said: &Said, payload: &[u8]) -> Option<(String, Vec<u8>)> {
+        let takes = payload.len() as u32 + u32::from(said.flags & (Flags::SYN.0 | Flags::FIN.0) != 0);
+        let heard = match from {
+            Side::Client => seen.at_client.as_ref(),
+            Side::Server => seen.at_server.as_ref(),
+        };
+        let acknowledged =
+            heard.and_then(|(_, frame)| end_of(frame)).filter(|_| said.flags & Flags::ACK.0 != 0);
+        let numbers = if from == Side::Client { &mut seen.client } else { &mut seen.server };
+        let number = numbers.take(from, takes, said.again);
+        let craft = Craft::between(self.src.0, self.dst.0)?.macs(self.macs.0, self.macs.1);
+        let craft = craft.ttl(64).id(0x1234).dont_fragment().tcp(self.src.1, self.dst.1, Flags(said.flags));
+        let mut frame = craft.sequence(number, acknowledged.unwrap_or(0)).payload(payload).frame();
+        pad(&mut frame);
+        Some((self.nic_port, frame))
+    }
 }
 
 /// The number behind the last byte of a segment.
@@ -117,14 +148,15 @@ fn six(address: IpAddr, l4_port: u16) -> String {
 }
 
 /// The words of a line, in one of the ways in which people write it.
-fn text(line: Line, flow: &Flow, own: IpAddr) -> String {
+fn text(line: Line, flow: &Flow, own: IpAddr) -> Vec<u8> {
     let family = if flow.caddr.is_ipv4() { 1 } else { 2 };
     let other = if flow.caddr.is_ipv4() {
         [192, 0, 2, 200].into()
     } else {
         "2001:db8:c::9".parse().expect("an address")
     };
-    match line {
+    let words = match line {
+        Line::Bytes(len) => return (0..len).map(|at| (at % 251) as u8).collect(),
         Line::Word(nth) => ["USER ftp\r\n", "220 ready\r\n", "200 ok\r\n", "", "226 done\r\n"]
             [usize::from(nth) % 5]
             .to_owned(),
@@ -155,7 +187,9 @@ fn text(line: Line, flow: &Flow, own: IpAddr) -> String {
         Line::Offer(dport, how) => match how % 8 {
             0..3 => format!("227 Entering Passive Mode ({}).\r\n", six(own, dport)),
             3 => format!("227 {}\r\n", six(own, dport)),
-            4 => format!("227 Entering Passive Mode ({})\r\n", six([10, 0, 2, 250].into(), dport)),
+            Line::OFFER_OF_ANOTHER => {
+                format!("227 Entering Passive Mode ({})\r\n", six([10, 0, 2, 250].into(), dport))
+            }
             5 => format!("227 Entering Passive Mode ({}.\r\n", six(own, dport)),
             6 => "227 Entering Passive Mode\r\n".to_owned(),
             _ => format!(" 227 Entering ({}).\r\n", six(own, dport)),
@@ -168,5 +202,6 @@ fn text(line: Line, flow: &Flow, own: IpAddr) -> String {
             6 => format!("229 Extended (|||{dport})\r\n"),
             _ => "229 Extended (|||0|)\r\n".to_owned(),
         },
-    }
+    };
+    words.into_bytes()
 }

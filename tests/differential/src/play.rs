@@ -85,9 +85,15 @@ impl Play<'_> {
                 self.seen[*flow] = seen;
                 Ok(())
             }
-            Event::Active { control, cport, flags, from } => {
-                let frame = ftp::active(&flows[*control], &self.seen[*control], *from, *cport, *flags);
-                frame.map_or(Ok(()), |(nic_port, frame)| self.transmit(&nic_port, frame, |_| {}))
+            Event::Active { control, data, below, from, said } => {
+                let (mut seen, flow) = (self.seen[*data].clone(), &flows[*data]);
+                let opener = (&flows[*control], &self.seen[*control]);
+                let frame = ftp::active(opener.0, opener.1, (flow, &mut seen), *from, *below, said);
+                if let Some((nic_port, frame)) = frame {
+                    self.transmit(&nic_port, frame, |sent| notice(flow, &mut seen, sent))?;
+                }
+                self.seen[*data] = seen;
+                Ok(())
             }
             Event::Passing(passing) => {
                 let arrival = passing::frame(passing);

@@ -78,7 +78,7 @@ pub enum Event {
         /// Bytes of the packet that it quotes.
         quoted: usize,
     },
-    /// A segment of a control connection of FTP.
+    /// A segment of a connection of FTP that the client opened: for control, or for passive data.
     Said {
         /// Number of the flow.
         flow: usize,
@@ -91,12 +91,14 @@ pub enum Event {
     Active {
         /// Number of the flow that is its control connection.
         control: usize,
-        /// Where the client listens.
-        cport: u16,
-        /// Flags of TCP.
-        flags: u8,
+        /// Number of the flow that it is itself, as its client sees it.
+        data: usize,
+        /// Is it opened from the port below that of the server, or from 20 in any case?
+        below: bool,
         /// Who sends it.
         from: Side,
+        /// What.
+        said: Said,
     },
     /// ICMP that belongs to none of the flows, whatever it says of them.
     Passing(Passing),
@@ -106,7 +108,7 @@ pub enum Event {
     List,
 }
 
-/// What is said on a control connection of FTP.
+/// What is said on a connection of FTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Said {
     /// Flags of TCP.
@@ -120,6 +122,8 @@ pub struct Said {
 /// A line of FTP. The last number of each stands for a way of writing it, right or wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Line {
+    /// No line, but so many bytes of data.
+    Bytes(usize),
     /// What announces nothing.
     Word(u8),
     /// `PASV`.
@@ -134,6 +138,11 @@ pub enum Line {
     Offer(u16, u8),
     /// `229`, and the server's port.
     ExtendedOffer(u16, u8),
+}
+
+impl Line {
+    /// The way of an [`Line::Offer`] that names another host than the server.
+    pub const OFFER_OF_ANOTHER: u8 = 4;
 }
 
 /// ICMP errors of either family.

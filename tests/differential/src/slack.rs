@@ -4,9 +4,9 @@
 //! may therefore live on there for seconds, and a packet that meets it in between is answered otherwise. That is no
 //! fault of either, so nothing is let happen in such moments: the player waits until they are over.
 //!
-//! A template that is due lives on for a minute if a connection still uses it. If one of its client's connections is due
-//! at about that time, it is open which goes first, and so for how long the template stays. That is waited out too: in
-//! the end both are gone.
+//! A template that is due lives on for a minute if a connection still uses it, and so does a control connection of FTP for
+//! its data connections. If one of its client's connections is due at about that time, it is open which goes first, and
+//! so for how long the other stays. That is waited out too: in the end both are gone.
 
 use shunt_engine::ConnectionInfo;
 use shunt_replay::late::granule_ms;
@@ -55,6 +55,11 @@ fn same_net(one: IpAddr, other: IpAddr) -> bool {
     }
 }
 
+/// May it live on for the sake of others: is it a template, or a control connection of FTP?
+fn may_hold(&(_, _, _, vport, protocol, is_template): &Key) -> bool {
+    is_template || protocol == 6 && vport == 21
+}
+
 impl Timer {
     fn over_ms(&self) -> u64 {
         self.due_ms + self.lag_ms + granule_ms(self.armed_ms) + AFTER_MS
@@ -84,7 +89,7 @@ impl Slack {
             let timer = match self.timers.get(&key) {
                 Some(old) if old.due_ms.abs_diff(fresh.due_ms) <= JITTER_MS => *old,
                 // Went off, and was armed again: the kernel does that later.
-                Some(old) if key.5 && old.due_ms <= now_ms => {
+                Some(old) if may_hold(&key) && old.due_ms <= now_ms => {
                     Timer { lag_ms: old.lag_ms + granule_ms(old.armed_ms), ..fresh }
                 }
                 _ => fresh,
@@ -101,16 +106,18 @@ impl Slack {
         self.datagrams.retain(|timer| now_ms < timer.over_ms());
     }
 
-    /// If a template was due since the last look, and a connection of its client may have ended before that or after it:
-    /// until when the template may live.
+    /// If a template, or a control connection of FTP, was due since the last look, and a connection of its client may have
+    /// ended before that or after it: until when it may live.
     fn race(&self, now_ms: u64) -> Option<u64> {
         const STEP_MS: u64 = 60_000;
         let mut until_ms = None;
-        for (template, timer) in self.timers.iter().filter(|(key, timer)| key.5 && timer.due_ms <= now_ms) {
-            for (_, connection) in self.timers.iter().filter(|(key, _)| !key.5 && same_net(key.0, template.0))
-            {
-                // Armed at the same moment for the same time, the connection goes first in both.
-                let together = connection.due_ms.abs_diff(timer.due_ms) <= JITTER_MS
+        let due = |(key, timer): &(&Key, &Timer)| may_hold(key) && timer.due_ms <= now_ms;
+        for (holder, timer) in self.timers.iter().filter(due) {
+            let held = |(key, _): &(&Key, &Timer)| !key.5 && *key != holder && same_net(key.0, holder.0);
+            for (_, connection) in self.timers.iter().filter(held) {
+                // Armed at the same moment for the same time, the connection goes before its template in both.
+                let together = holder.5
+                    && connection.due_ms.abs_diff(timer.due_ms) <= JITTER_MS
                     && connection.armed_ms.abs_diff(timer.armed_ms) <= JITTER_MS
                     && timer.lag_ms == 0;
                 let ended = connection.due_ms <= now_ms + BEFORE_MS;

@@ -1,7 +1,7 @@
 //! Conversations of FTP: what is announced on control connections, and the data connections that follow, or do not.
 
-use super::{chance, pick, plain};
-use crate::scenario::{Event, Flow, Line, Protocol, Said, Side};
+use super::{chance, pick};
+use crate::scenario::{Event, Flow, Line, Said, Side};
 use fastrand::Rng;
 use std::collections::VecDeque;
 
@@ -45,7 +45,9 @@ impl Talk<'_> {
     fn say(&mut self, from: Side, flags: u8, line: Option<Line>) {
         let said = Said { flags, line, again: false };
         self.events.push_back(Event::Said { flow: self.control, from, said });
-        if chance(self.rng, 4) {
+        // An answer that is sent again is changed again here, but not there (docs/DIFFERENCES.md).
+        let answers = matches!(line, Some(Line::Offer(..) | Line::ExtendedOffer(..)));
+        if chance(self.rng, 4) && !answers {
             self.events.push_back(Event::Said {
                 flow: self.control,
                 from,
@@ -69,10 +71,20 @@ impl Talk<'_> {
 
     fn announcement(&mut self) {
         let l4_port = pick(self.rng, &[50_000, 50_001, 50_002, 40_961, 9]);
+        // No port of a client waits for two servers: the second would not get there.
+        const PORTS: u16 = 10;
+        let cport = l4_port + PORTS * self.control as u16;
         let (how, answer) = (self.how(), self.how());
         match self.rng.u32(0..5) {
             0 => {
                 self.line(Side::Client, Line::Passive(how));
+                if answer == Line::OFFER_OF_ANOTHER {
+                    // Data connections to another host than the server go to the server here (docs/DIFFERENCES.md), so
+                    // nobody comes.
+                    const NOBODYS: u16 = 60_000;
+                    self.line(Side::Server, Line::Offer(NOBODYS, answer));
+                    return;
+                }
                 self.line(Side::Server, Line::Offer(l4_port, answer));
                 self.passive(l4_port);
             }
@@ -82,14 +94,14 @@ impl Talk<'_> {
                 self.passive(l4_port);
             }
             2 => {
-                self.line(Side::Client, Line::Port(l4_port, how));
+                self.line(Side::Client, Line::Port(cport, how));
                 self.line(Side::Server, Line::Word(2));
-                self.active(l4_port);
+                self.active(cport);
             }
             3 => {
-                self.line(Side::Client, Line::ExtendedPort(l4_port, how));
+                self.line(Side::Client, Line::ExtendedPort(cport, how));
                 self.line(Side::Server, Line::Word(2));
-                self.active(l4_port);
+                self.active(cport);
             }
             _ => {
                 let (word, answer) = (self.rng.u8(..), self.rng.u8(..));
@@ -104,24 +116,11 @@ impl Talk<'_> {
         if chance(self.rng, 15) {
             return;
         }
-        let nth = self.flows.len();
-        let cport = 30_000 + nth as u16;
-        self.flows.push(Flow { cport, vport, protocol: Protocol::Tcp, ..self.flows[self.control] });
-        let all = [
-            (true, SYN),
-            (false, SYN | ACK),
-            (true, ACK),
-            (false, PSH | ACK),
-            (true, ACK),
-            (false, FIN | ACK),
-            (true, FIN | ACK),
-            (false, ACK),
-        ];
-        let until = self.rng.usize(1..=all.len());
-        for &(from_client, flags) in &all[..until] {
-            let shape =
-                crate::scenario::Shape { payload: if flags & PSH != 0 { 1_000 } else { 0 }, ..plain(flags) };
-            self.events.push_back(Event::Packet { flow: nth, from: super::side(from_client), shape });
+        let flow = self.flows.len();
+        self.flows.push(Flow { cport: 30_000 + flow as u16, vport, ..self.flows[self.control] });
+        for (opener, said) in self.transfer() {
+            let from = super::side(opener);
+            self.events.push_back(Event::Said { flow, from, said });
             self.aside();
         }
     }
@@ -131,18 +130,33 @@ impl Talk<'_> {
         if chance(self.rng, 15) {
             return;
         }
-        for flags in [SYN, ACK, PSH | ACK, FIN | ACK].into_iter().take(self.rng.usize(1..5)) {
-            self.events.push_back(Event::Active { control: self.control, cport, flags, from: Side::Server });
-            if chance(self.rng, 70) {
-                self.events.push_back(Event::Active {
-                    control: self.control,
-                    cport,
-                    flags: SYN | ACK,
-                    from: Side::Client,
-                });
-            }
+        let data = self.flows.len();
+        self.flows.push(Flow { cport, vport: super::FTP - 1, ..self.flows[self.control] });
+        let (control, below) = (self.control, chance(self.rng, 80));
+        for (opener, said) in self.transfer() {
+            let from = super::side(!opener);
+            self.events.push_back(Event::Active { control, data, below, from, said });
             self.aside();
         }
+    }
+
+    /// The segments of a data connection, or the first of them. True: of the end that opens it.
+    fn transfer(&mut self) -> Vec<(bool, Said)> {
+        let upwards = self.rng.bool();
+        let all = [
+            (true, SYN),
+            (false, SYN | ACK),
+            (true, ACK),
+            (upwards, PSH | ACK),
+            (!upwards, ACK),
+            (upwards, FIN | ACK),
+            (!upwards, FIN | ACK),
+            (upwards, ACK),
+        ];
+        let until = self.rng.usize(1..=all.len());
+        let said =
+            |flags| Said { flags, line: (flags & PSH != 0).then_some(Line::Bytes(1_000)), again: false };
+        all[..until].iter().map(|&(opener, flags)| (opener, said(flags))).collect()
     }
 
     /// Meanwhile on the control connection.

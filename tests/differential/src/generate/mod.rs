@@ -154,10 +154,11 @@ fn flow(rng: &mut Rng, service: &Service, others: &[Flow], again: u32) -> Flow {
         flow.protocol = pick(rng, &[Protocol::Tcp, Protocol::Udp]);
     }
     flow.cport = pick(rng, &[1024, 2000, 2001, 2002, 40_000, 50_000, 65_535]);
-    // Two connections that a server cannot tell apart are outside of what shunt promises (docs/DIFFERENCES.md).
+    // Two connections that a server cannot tell apart are outside of what shunt promises (docs/DIFFERENCES.md). Nor does
+    // anybody hold two conversations of FTP over one connection.
     if others.iter().any(|other| {
         (other.caddr, other.cport) == (flow.caddr, flow.cport)
-            && (other.vaddr, other.vport) != (flow.vaddr, flow.vport)
+            && (service.is_ftp() || (other.vaddr, other.vport) != (flow.vaddr, flow.vport))
     }) {
         flow.cport = 3_000 + others.len() as u16;
     }

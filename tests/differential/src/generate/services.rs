@@ -209,7 +209,7 @@ impl Service {
     fn server_anew(&mut self, rng: &mut Rng) -> String {
         let name = self.name();
         let nth = rng.usize(0..self.servers.len());
-        if chance(rng, 40) {
+        if !self.ftp && chance(rng, 40) {
             self.servers[nth].change_method(rng);
         }
         let server = &self.servers[nth];
@@ -222,7 +222,7 @@ impl Service {
         let mut lines = vec![format!("ipvsadm -D {name}"), format!("ipvsadm -A {}", self.with_options(rng))];
         let stay = pick(rng, &[0, 50, 100, 100]);
         for server in &mut self.servers {
-            if chance(rng, 20) {
+            if !self.ftp && chance(rng, 20) {
                 server.change_method(rng);
             }
             if chance(rng, stay) {
@@ -232,8 +232,12 @@ impl Service {
         lines.join("; ")
     }
 
-    /// Another method for a server.
+    /// Another method for a server. Not where FTP is spoken: the kernel sends data connections by the server's method of
+    /// that moment, whatever their control connection's is.
     fn change_method(&mut self, rng: &mut Rng) -> Option<String> {
+        if self.ftp {
+            return None;
+        }
         let name = self.name();
         let nth = (!self.servers.is_empty()).then(|| rng.usize(0..self.servers.len()))?;
         let server = &mut self.servers[nth];
