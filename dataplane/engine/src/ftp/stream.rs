@@ -2,6 +2,7 @@
 //! §8.3), and the other side's acknowledgements shifted back, selective ones (RFC 2018) too.
 
 use crate::connection_info::SequenceShift;
+use crate::state::tcp;
 
 /// The shift of one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,6 +64,10 @@ impl Shift {
 
     /// Shifts back what a segment of the receiver acknowledges.
     pub(super) fn shift_acknowledgments(&self, segment: &mut [u8]) {
+        // Without its flag the number is none, as in most resets.
+        if segment[13] & tcp::bits::ACK == 0 {
+            return;
+        }
         rewrite(segment, 8, |acknowledgment| self.acknowledgment(acknowledgment));
         const SELECTIVE: u8 = 5;
         let end = (usize::from(segment[12] >> 4) * 4).min(segment.len());
@@ -121,7 +126,7 @@ mod tests {
         let mut shift = Shift::default();
         shift.grow(1000, 5);
         let mut segment = [0u8; 20 + 20];
-        segment[12] = 0xa0;
+        (segment[12], segment[13]) = (0xa0, tcp::bits::ACK);
         segment[8..12].copy_from_slice(&1000u32.to_be_bytes());
         segment[20..24].copy_from_slice(&[1, 1, 5, 18]);
         segment[24..28].copy_from_slice(&2005u32.to_be_bytes());
@@ -131,9 +136,13 @@ mod tests {
         shift.shift_acknowledgments(&mut segment);
         let word = |at: usize| u32::from_be_bytes(segment[at..at + 4].try_into().unwrap());
         assert_eq!([8, 24, 28, 32, 36].map(word), [1000, 2000, 2100, 3000, 3100]);
+        let mut reset = [0u8; 20];
+        (reset[12], reset[13]) = (0x50, tcp::bits::RST);
+        shift.shift_acknowledgments(&mut reset);
+        assert_eq!(reset[8..12], [0; 4], "no acknowledgement");
         for broken in [0u8, 1, 2, 3, 30] {
             let mut segment = [5u8; 28];
-            segment[12] = 0xf0;
+            (segment[12], segment[13]) = (0xf0, tcp::bits::ACK);
             segment[21] = broken;
             shift.shift_acknowledgments(&mut segment);
         }
