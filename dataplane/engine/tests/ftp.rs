@@ -148,6 +148,22 @@ fn data_connections_wait_for_a_server_that_is_gone() {
 }
 
 #[test]
+fn control_and_data_connections_of_a_deleted_server_go_at_once() {
+    let mut session = Session::new(ENDS[0], 1);
+    session.says("PASV\r\n");
+    session.answers("227 (10,0,2,11,195,80)\r\n");
+    let syn = between("192.0.2.9", "10.0.1.100").tcp(77, 50_000, Flags::SYN);
+    session.rig.outside(syn).sent(INSIDE);
+    session.says("PORT 192,0,2,9,160,0\r\n");
+    assert_eq!(session.listed().len(), 3);
+    session.rig.tables.settings_mut().expire_nodest_conn = true;
+    session.rig.change_server(0, |server| server.available = false);
+    session.rig.wait(1);
+    assert!(session.listed().is_empty(), "{:?}", session.listed());
+    assert_eq!(session.rig.boards.total(ServerId(0)), 0);
+}
+
+#[test]
 fn answers_count_as_they_leave() {
     let mut session = Session::new(ENDS[0], 1);
     let out_bytes = |session: &Session| session.rig.boards.sum64(ServerId(0), |counts| &counts.out_bytes);

@@ -188,19 +188,34 @@ impl Expectations {
     }
 
     /// Gives up what did not come in time, telling `gone` of each.
-    pub(crate) fn expire(&self, shard: usize, now: Tick, mut gone: impl FnMut(Expected)) {
+    pub(crate) fn expire(&self, shard: usize, now: Tick, gone: impl FnMut(Expected)) {
+        self.give_up(shard, |expected| expected.remaining_ms(now) == 0, gone);
+    }
+
+    /// Gives up those of a shard of which this is true, telling `gone` of each.
+    pub(crate) fn give_up(
+        &self,
+        shard: usize,
+        which: impl Fn(&Expected) -> bool,
+        mut gone: impl FnMut(Expected),
+    ) {
         if self.0.filled.load(Relaxed) & 1 << (shard % SHARDS) == 0 {
             return;
         }
         let mut list = lock(&self.0.shards[shard % SHARDS]);
         list.retain(|expected| {
-            let lives = expected.remaining_ms(now) > 0;
-            if !lives {
+            let goes = which(expected);
+            if goes {
                 gone(*expected);
             }
-            lives
+            !goes
         });
         self.tell(shard, &list);
+    }
+
+    /// Number of shards.
+    pub(crate) const fn shards() -> usize {
+        SHARDS
     }
 
     /// Tells of all that is expected of one shard.
