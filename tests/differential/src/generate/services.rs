@@ -126,14 +126,15 @@ impl Configuration {
                 format!("ipvsadm -a {} {}", service.name(), server.with_options(rng))
             }
             15 => format!("ipvsadm -E {}", service.with_options(rng)),
-            16 => format!("ipvsadm -D {}", service.name()),
+            // Netfilter follows connections while there is a service of FTP, and its entries are gone with it.
+            16 if !service.ftp => format!("ipvsadm -D {}", service.name()),
             17 => format!("ipvsadm -A {}", service.with_options(rng)),
             18 => timeouts(rng),
             19 if chance(rng, 20) => "ipvsadm -C".to_owned(),
             19 => "ipvsadm -Z".to_owned(),
             20 => service.change_method(rng).unwrap_or_else(|| setting(rng)),
             21..26 if !service.servers.is_empty() => service.server_anew(rng),
-            26 | 27 => service.anew(rng),
+            26 | 27 if !service.ftp => service.anew(rng),
             28..31 if !service.servers.is_empty() => {
                 let server = pick(rng, &service.servers);
                 let edited = service.with_options(rng);
