@@ -12,7 +12,7 @@ use shunt_control::config::Config;
 use shunt_control::log::Log;
 use shunt_control::mirror::NeighbourRequests;
 use shunt_control::notify::Notify;
-use shunt_control::runtime::{Parts, Runtime};
+use shunt_control::runtime::{self, Parts, Runtime};
 use shunt_control::server::SocketLock;
 use shunt_dpdk::Eal;
 use shunt_worker::Workers;
@@ -37,6 +37,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<()> {
     let config = Config::load(&arguments.config)?;
+    runtime::check(&config)?;
     if arguments.check {
         println!("{}: correct: {}", arguments.config.display(), config.summary());
         return Ok(());

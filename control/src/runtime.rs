@@ -8,6 +8,7 @@ use crate::ipvsadm::SystemNames;
 use crate::log::Log;
 use crate::mirror::{Mirror, MirrorPort, NeighbourRequests, StaticWays};
 use crate::server::{Patience, Server, SocketError, SocketLock};
+pub use crate::state::StateError;
 use crate::state::{self, Configured, Saver};
 use crate::sync::KernelHost;
 use shunt_engine::Tick;
@@ -33,6 +34,9 @@ pub enum StartError {
     /// The kernel does not tell its routes.
     #[error("cannot mirror the kernel's routes and neighbours: {0}; it needs CAP_NET_ADMIN")]
     Mirror(io::Error),
+    /// The state file.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// The control socket.
     #[error(transparent)]
     Socket(#[from] SocketError),
@@ -55,6 +59,15 @@ pub struct Parts {
     pub version: String,
     /// The log, whose level a reload may change.
     pub log: Log,
+}
+
+/// Checks what the configuration names on this machine and a start would refuse, before anything is started.
+///
+/// # Errors
+/// [`StartError`]
+pub fn check(config: &Config) -> Result<(), StartError> {
+    config.state.file.as_deref().map_or(Ok(()), state::check_name)?;
+    Ok(())
 }
 
 /// Running control. Dropping it stops everything in order: no more commands, the state is saved, no more mirroring, no
@@ -97,8 +110,10 @@ impl Runtime {
         lock(&director).set_nic_port_names(names);
         lock(&director).set_marks(config.mark.clone()).map_err(|(_, error)| error)?;
         let dataplane = lock(&director).dataplane().clone();
-        let daemons =
-            config.state.file.as_ref().and_then(|file| state::restore(file, &director, &*dataplane));
+        let daemons = match &config.state.file {
+            Some(file) => state::restore(file, &director, &*dataplane)?,
+            None => None,
+        };
         let daemons = daemons.unwrap_or_else(|| config.sync_daemon.clone());
         // The mirror publishes ways to everyone; only then may packets come.
         let mirror = Mirror::start(nic_ports, StaticWays::of(config), director.clone(), requests);

@@ -78,6 +78,18 @@ fn the_configuration_is_in_force_and_re_read() {
 }
 
 #[test]
+fn what_the_machine_has_not_is_refused_before_anything_starts() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("control.sock");
+    let said = |config: &Config| check(config).err().map(|error| error.to_string()).unwrap_or_default();
+    let state = |file: &Path| config(&socket, &format!("[state]\nfile = \"{}\"\n", file.display()));
+    assert_eq!(said(&state(&directory.path().join("state"))), "");
+    assert!(
+        said(&state(directory.path())).ends_with("is no regular file: remove it, or set another state.file")
+    );
+}
+
+#[test]
 fn statistics_move_with_time() {
     use shunt_engine::board::bump;
     use shunt_engine::tables::ServerId;

@@ -42,7 +42,7 @@ impl Kind {
 
 /// The state file cannot be used, or not be written.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum StateError {
+pub enum StateError {
     /// The operating system.
     #[error("{path}: {error}")]
     Io {
@@ -51,6 +51,9 @@ pub(super) enum StateError {
         /// Why.
         error: io::Error,
     },
+    /// Something else has the name.
+    #[error("{0} exists and is no regular file: remove it, or set another state.file")]
+    NotAFile(String),
     /// Not ours.
     #[error("{0} is no state file of shunt")]
     Foreign(String),
@@ -70,6 +73,15 @@ pub(super) enum StateError {
         /// What is wrong.
         what: &'static str,
     },
+}
+
+/// Refuses what a save would put out of the way, or a read would wait for: a directory, a device, a FIFO. A symbolic link is
+/// what it leads to.
+pub(crate) fn check_name(path: &Path) -> Result<(), StateError> {
+    match std::fs::metadata(path) {
+        Ok(found) if !found.is_file() => Err(StateError::NotAFile(path.display().to_string())),
+        _ => Ok(()),
+    }
 }
 
 /// Writes a file next to the real one, which takes its place when it is whole.

@@ -11,6 +11,8 @@ mod record;
 mod restore;
 mod saver;
 
+pub use file::StateError;
+pub(crate) use file::check_name;
 pub(crate) use restore::restore;
 pub(crate) use saver::Saver;
 

@@ -1,7 +1,7 @@
 //! The state file is put in force, before there are packets.
 
 use super::commands::{self, CarriedOut};
-use super::file::{Kind, Reader, StateError};
+use super::file::{Kind, Reader, StateError, check_name};
 use super::record;
 use crate::config::SyncDaemon;
 use crate::dataplane::Dataplane;
@@ -13,16 +13,20 @@ use std::time::{Duration, Instant};
 
 /// Restores what the file holds, and returns the synchronisation daemons to be started, if they are others than the
 /// configuration's. A file that cannot be used is set aside, and the director starts empty.
+///
+/// # Errors
+/// What has the name is no regular file. It stays where it is: whoever made it did not make it for us.
 pub(crate) fn restore(
     path: &Path,
     director: &Mutex<Director>,
     dataplane: &dyn Dataplane,
-) -> Option<Vec<SyncDaemon>> {
-    try_restore(path, director, dataplane).unwrap_or_else(|error| {
+) -> Result<Option<Vec<SyncDaemon>>, StateError> {
+    check_name(path)?;
+    Ok(try_restore(path, director, dataplane).unwrap_or_else(|error| {
         tracing::error!("state not restored: {error}");
         set_aside(path);
         None
-    })
+    }))
 }
 
 /// So that the next save does not overwrite what somebody may want to look at.

@@ -5,8 +5,10 @@ use crate::dataplane::tests::Recorder;
 use crate::director::{Director, Limits, Mark, Refusal, StaticResolver};
 use crate::ipvsadm::{self, Access, NoNames};
 use crate::sync::{DaemonHost, DaemonOptions, DaemonParts, Role, Running};
+use rustix::fs::{FileType, Mode};
 use shunt_engine::tables::{Family, ServerId};
 use shunt_engine::{ConnectionInfo, ControlKey, SequenceShift};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -41,7 +43,7 @@ impl Rig {
 
     fn restored(path: &Path) -> Rig {
         let rig = Rig::new();
-        restore(path, &rig.director, &*rig.dataplane);
+        restore(path, &rig.director, &*rig.dataplane).unwrap();
         rig
     }
 
@@ -246,7 +248,7 @@ fn daemons_are_as_operators_left_them() {
     let daemons_after = |daemons: Vec<SyncDaemon>| {
         rig.save(&path, &Configured { daemons, ..configured() });
         let again = Rig::new();
-        restore(&path, &again.director, &*again.dataplane)
+        restore(&path, &again.director, &*again.dataplane).unwrap()
     };
     let configured_daemon = SyncDaemon { role: Role::Backup, ..by_hand.clone() };
     // None runs: as configured, or stopped by hand.
@@ -292,6 +294,40 @@ fn damaged_and_foreign_files_are_refused() {
     }
     refused(&[&good[..], b"x"].concat(), "a byte too many");
     std::fs::write(&path, &good).unwrap();
+    assert_eq!(Rig::restored(&path).connections().len(), 4);
+}
+
+/// Directories, FIFOs and devices are somebody's: neither renamed nor waited for.
+#[test]
+fn what_is_no_regular_file_is_refused_and_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state");
+    let rig = Rig::new();
+    let refused = || {
+        let error = restore(&path, &rig.director, &*rig.dataplane).unwrap_err();
+        assert!(matches!(error, StateError::NotAFile(_)), "{error}");
+        assert!(error.to_string().contains("set another state.file"), "{error}");
+        assert!(path.exists() && !path.with_file_name("state.refused").exists());
+    };
+    std::fs::create_dir(&path).unwrap();
+    std::fs::write(path.join("operator"), "").unwrap();
+    refused();
+    assert!(path.join("operator").exists());
+    std::fs::rename(&path, directory.path().join("folder")).unwrap();
+    for target in ["folder", "/dev/null"] {
+        symlink(target, &path).unwrap();
+        refused();
+        std::fs::remove_file(&path).unwrap();
+    }
+    rustix::fs::mknodat(rustix::fs::CWD, &path, FileType::Fifo, Mode::RUSR, 0).unwrap();
+    refused();
+    std::fs::remove_file(&path).unwrap();
+
+    // A link to a regular file is read.
+    let target = directory.path().join("target");
+    *rig.dataplane.connections.lock().unwrap() = all_kinds();
+    rig.save(&target, &configured());
+    symlink(&target, &path).unwrap();
     assert_eq!(Rig::restored(&path).connections().len(), 4);
 }
 
