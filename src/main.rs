@@ -70,8 +70,8 @@ fn run(arguments: &Arguments) -> Result<()> {
 
     serve(signals, &mut runtime, &notify, &arguments.config, &config);
     notify.stopping();
-    runtime.close();
-    Ok(())
+    // The exit status tells whoever stopped us that the next start will not find what is in force now.
+    runtime.close().context("state not saved")
 }
 
 /// Runs until a signal ends it.

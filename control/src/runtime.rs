@@ -174,9 +174,12 @@ impl Runtime {
     }
 
     /// Stops answering commands and saves the state, before anything else stops.
-    pub fn close(&mut self) {
+    ///
+    /// # Errors
+    /// The state is not saved.
+    pub fn close(&mut self) -> Result<(), StateError> {
         self.server = None;
-        self.saver = None;
+        self.saver.take().map_or(Ok(()), Saver::finish)
     }
 }
 

@@ -90,6 +90,22 @@ fn what_the_machine_has_not_is_refused_before_anything_starts() {
 }
 
 #[test]
+fn a_last_save_that_fails_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("control.sock");
+    let file = directory.path().join("state");
+    let config = config(&socket, &format!("[state]\nfile = \"{}\"\nperiod = 0\n", file.display()));
+    start(&config, Arc::new(Recorder::new(1, 16))).close().unwrap();
+    assert!(file.is_file());
+
+    let mut runtime = start(&config, Arc::new(Recorder::new(1, 16)));
+    std::os::unix::fs::symlink("/dev/full", directory.path().join("state.new")).unwrap();
+    let error = runtime.close().unwrap_err().to_string();
+    assert!(error.contains(&*file.to_string_lossy()) && error.contains("No space left"), "{error}");
+    assert!(!socket.exists());
+}
+
+#[test]
 fn statistics_move_with_time() {
     use shunt_engine::board::bump;
     use shunt_engine::tables::ServerId;

@@ -84,12 +84,14 @@ pub(crate) fn check_name(path: &Path) -> Result<(), StateError> {
     }
 }
 
-/// Writes a file next to the real one, which takes its place when it is whole.
+/// Writes a file next to the real one, which takes its place when it is whole. One that does not is removed, so that what
+/// could be written of it does not keep a full disk full.
 pub(super) struct Writer {
     path: PathBuf,
     temporary: PathBuf,
     out: BufWriter<File>,
     blocks: u64,
+    in_place: bool,
 }
 
 impl Writer {
@@ -102,12 +104,13 @@ impl Writer {
         }
         // It tells who talks to whom.
         let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-        let mut out = BufWriter::with_capacity(1 << 18, file);
-        out.write_all(MAGIC)?;
-        out.write_all(&VERSION.to_le_bytes())?;
+        let out = BufWriter::with_capacity(1 << 18, file);
+        let mut writer = Writer { path: path.to_owned(), temporary, out, blocks: 0, in_place: false };
+        writer.out.write_all(MAGIC)?;
+        writer.out.write_all(&VERSION.to_le_bytes())?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        out.write_all(&now.as_secs().to_le_bytes())?;
-        Ok(Writer { path: path.to_owned(), temporary, out, blocks: 0 })
+        writer.out.write_all(&now.as_secs().to_le_bytes())?;
+        Ok(writer)
     }
 
     /// A block of at most [`PAYLOAD_LEN_MAX`] bytes.
@@ -129,8 +132,17 @@ impl Writer {
         self.out.flush()?;
         self.out.get_ref().sync_all()?;
         std::fs::rename(&self.temporary, &self.path)?;
+        self.in_place = true;
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
         File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if !self.in_place {
+            let _ = std::fs::remove_file(&self.temporary);
+        }
     }
 }
 

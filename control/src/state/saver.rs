@@ -22,7 +22,7 @@ const DUTY: u32 = 4;
 pub(crate) struct Saver {
     configured: Arc<Mutex<Configured>>,
     stop: Option<Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<Result<(), StateError>>>,
 }
 
 impl Saver {
@@ -45,15 +45,14 @@ impl Saver {
                 };
                 let begun = Instant::now();
                 let configured = shared.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                match save(&path, &director, &configured) {
-                    Ok(count) if ended => {
-                        tracing::info!("saved {count} connections and templates in {:?}", begun.elapsed());
-                    }
-                    Ok(_) => {}
-                    Err(error) => tracing::error!("state not saved: {error}"),
-                }
+                let saved = save(&path, &director, &configured);
                 if ended {
-                    return;
+                    let count = saved?;
+                    tracing::info!("saved {count} connections and templates in {:?}", begun.elapsed());
+                    return Ok(());
+                }
+                if let Err(error) = saved {
+                    tracing::error!("state not saved: {error}");
                 }
                 wait = period.max(begun.elapsed() * DUTY);
             }
@@ -66,14 +65,27 @@ impl Saver {
     pub(crate) fn configure(&self, configured: Configured) {
         *self.configured.lock().unwrap_or_else(PoisonError::into_inner) = configured;
     }
+
+    /// Saves for the last time.
+    ///
+    /// # Errors
+    /// What the next start finds is older, or nothing.
+    pub(crate) fn finish(mut self) -> Result<(), StateError> {
+        self.last_save()
+    }
+
+    fn last_save(&mut self) -> Result<(), StateError> {
+        self.stop = None;
+        // A thread that panicked would have ended the process.
+        self.thread.take().and_then(|thread| thread.join().ok()).unwrap_or(Ok(()))
+    }
 }
 
 impl Drop for Saver {
-    /// Saves for the last time.
+    /// For a start that fails: nobody is there to take the error.
     fn drop(&mut self) {
-        self.stop = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+        if let Err(error) = self.last_save() {
+            tracing::error!("state not saved: {error}");
         }
     }
 }

@@ -369,13 +369,28 @@ fn what_has_expired_meanwhile_is_not_restored() {
 }
 
 #[test]
-fn a_failing_save_leaves_the_old_file() {
+fn a_failing_save_leaves_the_old_file_and_nothing_else() {
     let directory = tempfile::tempdir().unwrap();
     let blocked = directory.path().join("blocked");
     std::fs::write(&blocked, "").unwrap();
     let path = blocked.join("state");
     let error = saver::save(&path, &Rig::new().director, &configured()).unwrap_err();
     assert!(matches!(error, StateError::Io { .. }), "{error}");
+    // A disk that is full when the file is written, and a name that is somebody's by then.
+    let path = directory.path().join("state");
+    let rig = Rig::new();
+    rig.save(&path, &configured());
+    let good = std::fs::read(&path).unwrap();
+    let draft = path.with_file_name("state.new");
+    symlink("/dev/full", &draft).unwrap();
+    let error = saver::save(&path, &rig.director, &configured()).unwrap_err();
+    assert!(error.to_string().contains("No space left"), "{error}");
+    assert!(draft.symlink_metadata().is_err(), "what could not be written keeps the disk full");
+    assert_eq!(std::fs::read(&path).unwrap(), good);
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    saver::save(&path, &rig.director, &configured()).unwrap_err();
+    assert!(path.is_dir() && !draft.exists());
     // But a folder that is missing is made.
     let path = directory.path().join("var/shunt/state");
     saver::save(&path, &Rig::new().director, &configured()).unwrap();
