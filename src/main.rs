@@ -16,7 +16,7 @@ use shunt_control::runtime::{self, Parts, Runtime};
 use shunt_control::server::SocketLock;
 use shunt_dpdk::Eal;
 use shunt_worker::Workers;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 use std::path::Path;
 use std::process::ExitCode;
@@ -46,7 +46,9 @@ fn run(arguments: &Arguments) -> Result<()> {
     // Before anything that a second instance could disturb.
     let lock = SocketLock::acquire(&config.control.socket)?;
     // From here on a signal waits until we look for it, so that a stop during the start is a clean one.
-    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).context("cannot handle signals")?;
+    // SIGUSR1 and SIGUSR2 mean nothing to us, but by default they would end the process without a save.
+    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2]);
+    let signals = signals.context("cannot handle signals")?;
     let notify = Notify::from_environment();
     let requests = Arc::new(NeighbourRequests::new().context("cannot create an event descriptor")?);
 
@@ -77,10 +79,18 @@ fn run(arguments: &Arguments) -> Result<()> {
 /// Runs until a signal ends it.
 fn serve(mut signals: Signals, runtime: &mut Runtime, notify: &Notify, path: &Path, config: &Config) {
     for signal in signals.forever() {
-        if signal != SIGHUP {
-            let name = if signal == SIGTERM { "SIGTERM" } else { "SIGINT" };
-            tracing::info!("{name}: stopping");
-            return;
+        match signal {
+            SIGHUP => {}
+            SIGUSR1 | SIGUSR2 => {
+                let name = if signal == SIGUSR1 { "SIGUSR1" } else { "SIGUSR2" };
+                tracing::info!("{name} has no meaning here: ignored");
+                continue;
+            }
+            _ => {
+                let name = if signal == SIGTERM { "SIGTERM" } else { "SIGINT" };
+                tracing::info!("{name}: stopping");
+                return;
+            }
         }
         notify.reloading();
         match Config::load(path) {

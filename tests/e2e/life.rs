@@ -112,6 +112,21 @@ fn sighup_reads_the_file_again_and_a_broken_file_changes_nothing() {
     assert_serves(&lab, Family::V4);
 }
 
+/// As a log rotation sends them that was written for another daemon.
+#[test]
+#[ignore = "needs root and network namespaces: scripts/test runs it"]
+fn sigusr1_and_sigusr2_are_ignored() {
+    let lab = lab(Director::default());
+    lab.add_services(Family::V4, Method::Nat);
+    for name in ["USR1", "USR2"] {
+        signal(lab.pid(), name);
+        let line = format!("SIG{name} has no meaning here");
+        eventually("the log tells of the signal", 5, || lab.log().contains(&line));
+    }
+    assert_serves(&lab, Family::V4);
+    assert!(lab.socket().exists());
+}
+
 /// shuntd as a child of the test, with the lab's configuration, so that its exit status can be seen.
 fn spawn_shuntd(lab: &Lab, notify: &std::path::Path) -> Child {
     let mut command = lab.command("director", lab.tool("shuntd").to_str().expect("text"));

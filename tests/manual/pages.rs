@@ -83,7 +83,10 @@ SIGHUP
 reads the configuration again; the log says what waits for a restart
 .TP
 SIGTERM, SIGINT
-saves the state, if [state] names a file, and ends
+saves the state, if [state] names a file, and ends; the exit status is 1 if it could not be saved
+.TP
+SIGUSR1, SIGUSR2
+are ignored
 .SH FILES
 .TP
 /etc/shunt/shunt.toml
