@@ -7,7 +7,7 @@ use crate::director::{Director, Limits, MarkError, SettingError, StaticResolver,
 use crate::ipvsadm::SystemNames;
 use crate::log::Log;
 use crate::mirror::{Mirror, MirrorPort, NeighbourRequests, StaticWays};
-use crate::server::{Patience, Server, SocketError, SocketLock};
+use crate::server::{Patience, Server, SocketError, SocketLock, check_group};
 pub use crate::state::StateError;
 use crate::state::{self, Configured, Saver};
 use crate::sync::KernelHost;
@@ -67,6 +67,7 @@ pub struct Parts {
 /// [`StartError`]
 pub fn check(config: &Config) -> Result<(), StartError> {
     config.state.file.as_deref().map_or(Ok(()), state::check_name)?;
+    config.control.group.as_deref().map_or(Ok(()), check_group)?;
     Ok(())
 }
 

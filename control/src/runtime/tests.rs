@@ -87,6 +87,15 @@ fn what_the_machine_has_not_is_refused_before_anything_starts() {
     assert!(
         said(&state(directory.path())).ends_with("is no regular file: remove it, or set another state.file")
     );
+    let group = |group: &str| {
+        let mut config = config(&socket, "");
+        config.control.group = Some(group.to_owned());
+        config
+    };
+    for there in ["root", "4242"] {
+        assert_eq!(said(&group(there)), "");
+    }
+    assert!(said(&group("no such group")).ends_with("create it, or change control.group"));
 }
 
 #[test]

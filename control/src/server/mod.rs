@@ -10,6 +10,7 @@ mod peer;
 mod socket;
 
 pub use lines::Patience;
+pub(crate) use socket::check_group;
 pub use socket::{SocketError, SocketLock};
 
 use crate::ipvsadm::Access;

@@ -182,6 +182,11 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
+/// Refuses a group that does not exist.
+pub(crate) fn check_group(group: &str) -> Result<(), SocketError> {
+    gid_of(group).map(drop)
+}
+
 /// The id of a group, by name or number.
 pub(super) fn gid_of(group: &str) -> Result<u32, SocketError> {
     if let Ok(gid) = group.parse() {
