@@ -3,7 +3,7 @@
 mod common;
 
 use common::ftp::{CPORT, ENDS, Session, between, service};
-use common::{INSIDE, INSIDE_MAC, OUTSIDE, OUTSIDE_MAC, ROUTER_MAC, Rig, Setup, ip, server_mac};
+use common::{INSIDE, INSIDE_MAC, OUTSIDE, OUTSIDE_MAC, Outcome, ROUTER_MAC, Rig, Setup, ip, server_mac};
 use shunt_engine::Verdict;
 use shunt_engine::counters::Counter;
 use shunt_engine::tables::ServerId;
@@ -211,6 +211,19 @@ fn only_tcp_takes_an_announced_connection() {
     assert_eq!(data.verdict, Verdict::Transmit(INSIDE));
 }
 
+/// What comes of an answer of the server that its kernel cut for this MTU.
+fn answer_in_fragments(session: &mut Session, line: &str, mtu: usize) -> Vec<Outcome> {
+    let segment = between(session.real, session.client)
+        .tcp(21, CPORT, Flags::ACK)
+        .sequence(session.server_next, session.server_got)
+        .payload(line.as_bytes())
+        .macs(server_mac(0), INSIDE_MAC);
+    let frames = segment.fragments(mtu);
+    let outcomes: Vec<_> =
+        frames.iter().map(|frame| session.rig.pass(&HeapFrame::new(frame, INSIDE))).collect();
+    session.rig.released(outcomes.last().unwrap())
+}
+
 /// An answer in fragments that is as long as IP allows has no room for a longer address.
 #[test]
 fn an_answer_that_would_grow_too_long_is_dropped() {
@@ -218,16 +231,9 @@ fn an_answer_that_would_grow_too_long_is_dropped() {
     session.says("PASV\r\n");
     let mut line = String::from("227 (10,0,2,11,195,80)\r\n");
     line += &"x".repeat(65_535 - 40 - line.len());
-    let segment = between(session.real, session.client)
-        .tcp(21, CPORT, Flags::ACK)
-        .sequence(session.server_next, session.server_got)
-        .payload(line.as_bytes())
-        .macs(server_mac(0), INSIDE_MAC);
-    let frames = segment.fragments(1500);
-    let outcomes: Vec<_> =
-        frames.iter().map(|frame| session.rig.pass(&HeapFrame::new(frame, INSIDE))).collect();
-    let released = session.rig.released(outcomes.last().unwrap());
+    let released = answer_in_fragments(&mut session, &line, 1500);
     assert!(released.iter().all(|outcome| matches!(outcome.verdict, Verdict::Drop(_))), "{released:?}");
+    assert!(session.rig.counter(Counter::NoBuffer) > 0, "what is dropped is counted");
 }
 
 /// A text that gets shorter leaves fewer bytes than came: they are cut anew.
@@ -237,15 +243,7 @@ fn an_answer_in_fragments_may_shrink() {
     session.says("EPSV\r\n");
     // 16 bytes shorter once rewritten.
     let line = format!("229 (|2|2001:db8:0:0::1|50000|)\r\n{}", "x".repeat(1500));
-    let segment = between(session.real, session.client)
-        .tcp(21, CPORT, Flags::ACK)
-        .sequence(session.server_next, session.server_got)
-        .payload(line.as_bytes())
-        .macs(server_mac(0), INSIDE_MAC);
-    let frames = segment.fragments(1240);
-    let outcomes: Vec<_> =
-        frames.iter().map(|frame| session.rig.pass(&HeapFrame::new(frame, INSIDE))).collect();
-    let released = session.rig.released(outcomes.last().unwrap());
+    let released = answer_in_fragments(&mut session, &line, 1240);
     assert!(!released.is_empty());
     assert!(released.iter().all(|outcome| outcome.verdict == Verdict::Transmit(OUTSIDE)), "{released:?}");
 }
