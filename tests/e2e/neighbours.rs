@@ -69,6 +69,22 @@ fn the_kernel_routes_what_is_not_balanced() {
     }
 }
 
+/// A twin lets its carrier be set, as shuntd does when the NIC's link goes; when a twin itself goes, the log says so.
+#[test]
+#[ignore = "needs root and network namespaces: scripts/test runs it"]
+fn a_twin_has_a_carrier_and_its_end_is_told() {
+    let lab = lab(Director::default());
+    let state = || output(&lab, "director", "ip -br link show twin-wan");
+    output(&lab, "director", "ip link set twin-wan carrier off");
+    assert!(state().contains("NO-CARRIER"), "{}", state());
+    output(&lab, "director", "ip link set twin-wan carrier on");
+    assert!(state().contains("LOWER_UP"), "{}", state());
+    output(&lab, "director", "ip link del twin-lan");
+    eventually("the log tells that the twin is gone", 10, || {
+        lab.log().contains("the twin of a NIC port is gone") && lab.log().contains("twin-lan")
+    });
+}
+
 /// Keepalived's `use_vmac`: the VIP is on a macvlan of the virtual router's MAC, and clients send there.
 #[test]
 #[ignore = "needs root and network namespaces: scripts/test runs it"]
