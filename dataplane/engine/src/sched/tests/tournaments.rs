@@ -34,10 +34,8 @@ enum Operation {
     Tick(u8, #[generator(0..4)] u32),
 }
 
-fn run(kind: SchedulerKind, view: Seen, operations: &[Operation]) {
-    // As many as are read again in one tick, not a power of two.
-    let count = 61;
-    let weights: Vec<i32> = (0..count).map(|n| n % 4).collect();
+fn run(kind: SchedulerKind, view: Seen, count: u32, operations: &[Operation]) {
+    let weights: Vec<i32> = (0..count as i32).map(|n| n % 4).collect();
     let mut director = Director::with(kind, &weights);
     for &operation in operations {
         let listed = |director: &Director, n: u8| {
@@ -67,9 +65,14 @@ fn run(kind: SchedulerKind, view: Seen, operations: &[Operation]) {
             }
             Operation::Add(weight) => {
                 let is_listed = |n| director.service.servers.iter().any(|server| server.id.0 == n);
-                if let Some(n) = (0..64).find(|&n| !is_listed(n)) {
+                if let Some(n) = (0..count + 3).find(|&n| !is_listed(n)) {
                     director.add(n, weight, 0, 0);
                 }
+            }
+            // Of larger services it takes several ticks until all loads have been read again.
+            Operation::Tick(n, active) if count > 64 => {
+                director.load(n.into(), active, 0);
+                director.now.0 += 1;
             }
             Operation::Tick(n, active) => {
                 let told = std::mem::replace(&mut director.schedulers, Schedulers::new(0, 0, 0));
@@ -85,9 +88,58 @@ fn run(kind: SchedulerKind, view: Seen, operations: &[Operation]) {
 fn the_tree_agrees_with_a_scan() {
     bolero::check!().with_type::<Vec<Operation>>().for_each(|operations| {
         for (kind, view) in VIEWS {
-            run(kind, view, operations);
+            // As many as are read again in one tick, not a power of two.
+            run(kind, view, 61, operations);
         }
     });
+}
+
+/// More than play in a final, so that a part of them is on stage.
+#[test]
+fn the_tree_of_a_large_service_agrees_with_a_scan() {
+    bolero::check!().with_type::<Vec<Operation>>().for_each(|operations| {
+        for (kind, view) in VIEWS {
+            run(kind, view, 157, operations);
+        }
+    });
+}
+
+/// From one match to three levels below the final: picks that count, as new connections do, loads that change elsewhere,
+/// servers that may not be chosen, all of them now and then.
+#[test]
+fn trees_of_all_sizes_agree_with_a_scan() {
+    let mut random = crate::sched::random::Random::new(13);
+    let mut below = |end: u64| random.below(end) as u32;
+    for count in [2, 8, 9, 16, 17, 64, 65, 100, 512, 513, 1000, 4096, 4097, 4200] {
+        let boards = Boards::new(1, count as usize);
+        let mut trees = Tournaments::new(1, count as usize);
+        for weight_max in [1, 2, 50] {
+            let mut service = large(0, 0, 0);
+            for id in 0..count {
+                let weight = 1 + below(weight_max) as i32;
+                let daddr = [10, 7, 0, 1].into();
+                service.link(Candidate { id: ServerId(id), weight, last_weight: weight, daddr, dport: 80 });
+            }
+            for round in 0..2000 {
+                let expected = best(&service.servers, &boards, wlc::Wlc).map(|server| server.id);
+                let picked = trees.pick(&service, &boards, Tick(round / 700), wlc::Wlc);
+                assert_eq!(picked.map(|server| server.id), expected, "{count} servers, round {round}");
+                let other = ServerId(below(count.into()));
+                let id = if round % 50 < 40 { expected.unwrap_or(other) } else { other };
+                let counts = boards.mine(id).unwrap();
+                let active = if round % 7 == 0 { below(3) } else { counts.active.load(Relaxed) + 1 };
+                counts.active.store(active, Relaxed);
+                trees.counted(&boards, counts, id);
+                if round % 300 == 0 {
+                    // For a while none is to be chosen.
+                    for id in (0..count).map(ServerId) {
+                        boards.set_overloaded(id, round % 600 == 0);
+                        trees.reconsider(&boards, id);
+                    }
+                }
+            }
+        }
+    }
 }
 
 #[test]

@@ -27,12 +27,13 @@ static FLOORS: [Match; PLAYERS] = {
     floors
 };
 
+/// The lesser of two numbers: one instruction, as none of them is ever NaN.
 #[inline(always)]
-fn less(one: f64, other: f64) -> f64 {
+pub fn less(one: f64, other: f64) -> f64 {
     if one < other { one } else { other }
 }
 
-/// The greater of two numbers: one instruction, as none of them is ever NaN.
+/// The greater of two numbers.
 #[inline(always)]
 pub fn more(one: f64, other: f64) -> f64 {
     if one > other { one } else { other }

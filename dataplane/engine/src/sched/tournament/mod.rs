@@ -22,71 +22,22 @@
 
 mod matches;
 mod player;
+mod tree;
 
 use super::ranking::{Standing, View, best};
 use super::{fo, lc, nq, ovf, sed, wlc};
 use crate::board::{Boards, ServerCounts};
 use crate::tables::{Candidate, SchedulerKind, ServerId, Service, ServiceId};
 use crate::tick::Tick;
-use matches::{EMPTY, Match, OUT, PLAYERS, least_of};
-use player::{Player, Scale, Seat};
+use matches::{EMPTY, Match, PLAYERS};
+use player::Player;
+use tree::{BARE, NO_LIST, Tree, matches_of};
 
 /// Smaller services are scanned.
 const SERVERS_MIN: usize = 2;
 
-/// Players of a final at most.
-const FINALISTS: usize = 64;
-
 /// Servers whose loads are read again in a tick, as other workers may have changed them.
 const READ_AGAIN: u32 = 64;
-
-/// The serial of no plan: that of a tree that is not built.
-const NO_LIST: u64 = u64::MAX;
-
-/// One service's tournament.
-///
-/// Its matches lie in the arena as a heap: the final first, in as many matches as its players fill, then those whose
-/// winners are the finalists, and so on, the servers' last. So players are numbered through, and player `n` of any level
-/// but the last has won match `n` behind the final.
-#[derive(Clone, Copy, Debug)]
-#[repr(align(64))]
-struct Tree {
-    /// Which list it was built for; [`NO_LIST`] if it is not built.
-    serial: u64,
-    /// When loads were read again, and up to where.
-    read: Tick,
-    hand: u32,
-    /// Are all keys exact?
-    exact: bool,
-    /// Have all been since the hand was at the first server?
-    exact_lately: bool,
-    /// By what servers are compared.
-    kind: SchedulerKind,
-    scale: Scale,
-    /// Its first match in the arena.
-    first: u32,
-    /// Matches reserved there.
-    room: u32,
-    /// Matches of the final.
-    finals: u32,
-    /// The player who is the first server of the list.
-    servers: u32,
-}
-
-/// A service without a tree.
-const BARE: Tree = Tree {
-    serial: NO_LIST,
-    read: Tick(0),
-    hand: 0,
-    exact: true,
-    exact_lately: true,
-    kind: SchedulerKind::None,
-    scale: Scale::NONE,
-    first: 0,
-    room: 0,
-    finals: 0,
-    servers: 0,
-};
 
 /// The tournaments of one worker.
 #[derive(Debug, Default)]
@@ -99,20 +50,8 @@ pub struct Tournaments {
     players: Box<[Player]>,
 }
 
-/// Matches of the final for so many servers, and matches in front of those in which they play.
-fn matches_above(servers: usize) -> (usize, usize) {
-    let mut level = servers;
-    let mut levels_below = 0;
-    while level > FINALISTS {
-        level = level.div_ceil(PLAYERS);
-        levels_below += 1;
-    }
-    let finals = level.div_ceil(PLAYERS);
-    (finals, (0..levels_below).map(|level| finals * PLAYERS.pow(level)).sum())
-}
-
 impl Tournaments {
-    /// Memory for services and servers with ids below these: 64 and 112 bytes each.
+    /// Memory for services and servers with ids below these: 128 and 112 bytes each.
     pub fn new(services_max: usize, servers_max: usize) -> Tournaments {
         // Two servers need a match; no other number needs more for each than two do.
         let matches = servers_max.div_ceil(SERVERS_MIN);
@@ -142,13 +81,17 @@ impl Tournaments {
     ) -> Option<&'a Candidate> {
         match self.trees.get(service.id.0 as usize) {
             Some(tree) if tree.serial == service.plan.serial() && tree.read == now && tree.exact => {
-                tree.winner(&self.matches, service)
+                match tree.winner_on_stage(&self.matches) {
+                    Some(place) => service.servers.get(place),
+                    None => self.pick_anew(service, boards, now, view),
+                }
             }
             _ => self.pick_anew(service, boards, now, view),
         }
     }
 
-    /// The same where the list or the time is another than at the last pick, or keys are not exact.
+    /// The same where the list or the time is another than at the last pick, keys are not exact, or the best is not on
+    /// stage.
     #[inline(never)]
     fn pick_anew<'a>(
         &mut self,
@@ -160,18 +103,21 @@ impl Tournaments {
         if service.servers.len() < SERVERS_MIN || !self.bring_up(service, boards, now, view) {
             return best(&service.servers, boards, view);
         }
-        let tree = &self.trees[service.id.0 as usize];
-        if tree.exact { tree.winner(&self.matches, service) } else { best(&service.servers, boards, view) }
+        let tree = &mut self.trees[service.id.0 as usize];
+        if !tree.exact {
+            return best(&service.servers, boards, view);
+        }
+        service.servers.get(tree.winner(&mut self.matches)?)
     }
 
     /// This worker changed its counts of a server, `counts`.
     #[inline(always)]
     pub fn counted(&mut self, boards: &Boards, counts: &ServerCounts, id: ServerId) {
         let Some(player) = self.players.get(id.0 as usize) else { return };
-        match player.key(counts) {
-            Some(key) => player.play(&mut self.matches, key),
-            None if player.plays() => self.reconsider(boards, id),
-            None => {}
+        match (player.key(counts), self.trees.get_mut(player.service as usize)) {
+            (Some(key), Some(tree)) => tree.play(&mut self.matches, player.seat.spot, key),
+            _ if player.plays() => self.reconsider(boards, id),
+            _ => {}
         }
     }
 
@@ -185,7 +131,7 @@ impl Tournaments {
         let standing = standing(tree.kind, boards, id, player.weight);
         player.learn(tree.scale, tree.is_plain(), standing, boards.with_others(id));
         match tree.scale.key(standing, player.seat.place) {
-            Some(key) => player.play(&mut self.matches, key),
+            Some(key) => tree.play(&mut self.matches, player.seat.spot, key),
             None => (tree.exact, tree.exact_lately) = (false, false),
         }
     }
@@ -223,25 +169,13 @@ impl Tournaments {
             }
             return true;
         }
-        let (finals, above) = matches_above(service.servers.len());
-        let room = (above + service.servers.len().div_ceil(PLAYERS)) as u32;
+        let room = matches_of(service.servers.len());
         self.retire(service.id);
         if self.trees[service.id.0 as usize].room < room && !self.reserve(service.id, room) {
             return false;
         }
         let tree = &mut self.trees[service.id.0 as usize];
-        *tree = Tree {
-            serial: service.plan.serial(),
-            read: now,
-            hand: 0,
-            exact: true,
-            exact_lately: true,
-            kind: service.scheduler,
-            scale: Scale::of(&service.servers),
-            finals: finals as u32,
-            servers: (above * PLAYERS) as u32,
-            ..*tree
-        };
+        *tree = tree.for_list(service, now);
         self.build(service, boards, view);
         true
     }
@@ -272,7 +206,7 @@ impl Tournaments {
             let mut player = tree.player(service.id, place, server.weight);
             player.learn(tree.scale, tree.is_plain(), standing, boards.with_others(server.id));
             match tree.scale.key(standing, place) {
-                Some(key) => player.play(&mut self.matches, key),
+                Some(key) => tree.play(&mut self.matches, player.seat.spot, key),
                 None => (tree.exact, tree.exact_lately) = (false, false),
             }
             if let Some(known) = self.players.get_mut(server.id.0 as usize) {
@@ -302,7 +236,7 @@ impl Tournaments {
             let key = tree.scale.key(standing, place);
             match key {
                 Some(key) if key == self.matches[spot / PLAYERS].0[spot % PLAYERS] => {}
-                Some(key) => player.play(&mut self.matches, key),
+                Some(key) => tree.play(&mut self.matches, player.seat.spot, key),
                 None => (tree.exact, tree.exact_lately) = (false, false),
             }
         }
@@ -325,35 +259,5 @@ fn standing(kind: SchedulerKind, boards: &Boards, id: ServerId, weight: i32) -> 
         SchedulerKind::Ovf => ovf::Ovf.of(boards, id, weight),
         // `lblc` and `lblcr` compare as `wlc` does; others have no tree.
         _ => wlc::Wlc.of(boards, id, weight),
-    }
-}
-
-impl Tree {
-    /// Are servers compared by what connections weigh, and by nothing else that changes often?
-    fn is_plain(&self) -> bool {
-        use SchedulerKind::{Lblc, Lblcr, Lc, Wlc};
-        matches!(self.kind, Lc | Wlc | Lblc | Lblcr)
-    }
-
-    /// The server at this place of the list, of which nothing is known yet.
-    fn player(&self, service: ServiceId, place: u32, weight: i32) -> Player {
-        let first = self.first * PLAYERS as u32;
-        let seat = Seat {
-            spot: first + self.servers + place,
-            // Match `n` behind the first of the tree is match `first + n` of the arena, and its winner player
-            // `n - finals`, who has the spot `8 * first + n - finals`.
-            shift: first.wrapping_sub(self.first + self.finals) as i32,
-            finals_end: first + self.finals * PLAYERS as u32,
-            place,
-        };
-        Player::new(seat, service, weight)
-    }
-
-    /// Who has won, if all keys are exact.
-    #[inline(always)]
-    fn winner<'a>(&self, arena: &[Match], service: &'a Service) -> Option<&'a Candidate> {
-        let first = self.first as usize;
-        let champion = least_of(arena.get(first..first + self.finals as usize)?)?;
-        if champion < OUT { service.servers.get(self.scale.place(champion)) } else { None }
     }
 }

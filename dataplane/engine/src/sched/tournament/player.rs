@@ -1,6 +1,6 @@
 //! A server in a tournament: where it plays, and what its key is made of.
 
-use super::matches::{Match, OUT, PLAYERS, more};
+use super::matches::{OUT, more};
 use crate::board::ServerCounts;
 use crate::sched::load::weight_of;
 use crate::sched::ranking::Standing;
@@ -71,10 +71,6 @@ fn as_float(cost: u64) -> f64 {
 pub struct Seat {
     /// Where its key is: match and player of the arena as one number.
     pub spot: u32,
-    /// The winner of match `n` of the arena has the spot `n + shift`.
-    pub shift: i32,
-    /// Spots below are of the final.
-    pub finals_end: u32,
     /// Its place in the list.
     pub place: u32,
 }
@@ -110,7 +106,7 @@ impl Player {
         floor: OUT,
         plain_end: 0,
         others: (0, 0),
-        seat: Seat { spot: NOWHERE, shift: 0, finals_end: 0, place: 0 },
+        seat: Seat { spot: NOWHERE, place: 0 },
         service: 0,
         weight: 0,
     };
@@ -143,19 +139,5 @@ impl Player {
     #[inline(always)]
     pub fn plays(&self) -> bool {
         self.seat.spot != NOWHERE
-    }
-
-    /// Puts its key in its place and plays its matches, up to the final.
-    #[inline(always)]
-    pub fn play(&self, arena: &mut [Match], mut key: f64) {
-        let [mut spot, finals_end] = [self.seat.spot as usize, self.seat.finals_end as usize];
-        while spot >= finals_end {
-            let Some(played) = arena.get_mut(spot / PLAYERS) else { return };
-            key = played.play(spot % PLAYERS, key);
-            spot = (spot / PLAYERS).wrapping_add_signed(self.seat.shift as isize);
-        }
-        if let Some(Match(finalists)) = arena.get_mut(spot / PLAYERS) {
-            finalists[spot % PLAYERS] = key;
-        }
     }
 }
