@@ -13,10 +13,10 @@ use shunt_compare::orders::{Payload, Run};
 const MAX_NEW: u32 = 32_000_000;
 /// How long a round of new flows is: ten of them fit in the table at 10 M flows a second.
 const FRESH_MS: u64 = 300;
-/// Rounds of each of two services that are compared: a few per cent are to be seen, so there are more, and short ones.
-const VERSUS_ROUNDS: usize = 5;
-/// How long they are with established flows.
-const VERSUS_MS: u64 = 1000;
+/// Rounds of each of two services that are compared: a few per cent are to be seen, so there are many, and short ones.
+const VERSUS_ROUNDS: u8 = 25;
+/// How long they are.
+const VERSUS_MS: u64 = 60;
 
 /// Full rate, as long as the window is open.
 pub fn full(millis: u64) -> Run {
@@ -40,7 +40,7 @@ impl Measure {
             .lines()
             .find_map(|line| line.strip_prefix("cpu MHz")?.split(':').nth(1)?.trim().parse().ok());
         let ghz = mhz.unwrap_or(1000.0) / 1000.0;
-        Measure { place, rig: None, rounds: 3, millis: if quick { 1000 } else { 3000 }, ghz }
+        Measure { place, rig: None, rounds: 5, millis: if quick { 600 } else { 1800 }, ghz }
     }
 
     /// The rig, started if need be.
@@ -130,12 +130,12 @@ impl Measure {
     /// The second of two services in comparison with the first.
     fn versus(&mut self, is_fresh: bool, one: &Service, other: &Service, ratio_min: f64) -> Result<Row> {
         const FLOWS: u32 = 100_000;
-        let run = full(if is_fresh { FRESH_MS } else { VERSUS_MS });
+        let run = full(VERSUS_MS);
         let ghz = self.ghz;
         let rig = self.rig()?;
         rig.direct(&plan(vec![one.clone(), other.clone()], MAX_NEW, 4))?;
         let (mut ones, mut others) = (Vec::new(), Vec::new());
-        for round in 0..VERSUS_ROUNDS as u8 {
+        for round in 0..VERSUS_ROUNDS {
             let mut turns = [(one, &mut ones), (other, &mut others)];
             // Who begins changes.
             turns.rotate_left(usize::from(round % 2));
