@@ -108,10 +108,7 @@ impl Engine {
             true => TemplateKey::told(info),
             false => TemplateKey::told(info).with_call_id(self.core.templates.digest(call_id)),
         };
-        let server = server_of(tables, info).or_else(|| match from {
-            InstallFrom::StateFile => server_without_port(tables, info),
-            InstallFrom::Peer => None,
-        });
+        let server = server_told(tables, info, from);
         let timeout_ms = if info.timeout_ms == 0 { TEMPLATE_TIMEOUT_MS } else { info.timeout_ms };
         let timeout_ms = timeout_ms.min(TIMEOUT_MAX_MS);
         let told = Told {
@@ -160,20 +157,34 @@ pub(crate) fn server_of<'a>(tables: &'a Tables, info: &ConnectionInfo) -> Option
     tables.server(candidate.id).filter(|server| server.available)
 }
 
-/// The real server of a template without ports: one of FTP, of port 0 or of a mark, whatever port its server is configured
-/// with (spec `connections.md` §4.3). It is the only server with that address, if there is only one. A kernel that hears of
-/// such a template does not find it, but a restart must not cost clients their servers.
-fn server_without_port<'a>(tables: &'a Tables, info: &ConnectionInfo) -> Option<&'a Server> {
-    if (info.vport, info.dport) != (0, 0) {
-        return None;
-    }
-    let only_of = |vport| {
+/// [`server_of`], or what a state file tells more.
+fn server_told<'a>(tables: &'a Tables, info: &ConnectionInfo, from: InstallFrom) -> Option<&'a Server> {
+    server_of(tables, info).or_else(|| match from {
+        InstallFrom::StateFile => server_by_address(tables, info),
+        InstallFrom::Peer => None,
+    })
+}
+
+/// The only server with this address, if there is only one, of which the configured port is not told: templates of FTP, of
+/// port 0 and of marks have no ports, and connections of persistent services for all ports keep the client's (spec
+/// `connections.md` §4.3). A kernel that hears of them does not find it, but a restart must not cost clients their servers.
+fn server_by_address<'a>(tables: &'a Tables, info: &ConnectionInfo) -> Option<&'a Server> {
+    let vports: &[u16] = match (info.vport, info.dport) {
+        (0, 0) => &[0, FTP],
+        (vport, dport) if vport == dport => &[vport],
+        _ => return None,
+    };
+    let only_of = |&vport: &u16| {
         let service = tables.service_for(info.fwmark, info.protocol, info.vaddr, vport)?;
+        let keeps_ports = service.persistence.is_some() && !service.key.has_port();
+        if info.vport != 0 && !keeps_ports {
+            return None;
+        }
         let mut servers = service.servers.iter().filter(|server| server.daddr == info.daddr);
         let only = servers.next().filter(|_| servers.next().is_none())?;
         tables.server(only.id).filter(|server| server.available)
     };
-    [0, FTP].into_iter().find_map(only_of)
+    vports.iter().find_map(only_of)
 }
 
 impl<A: Address> Pass<'_, A> {
@@ -266,7 +277,7 @@ impl<A: Address> Pass<'_, A> {
     /// Makes the entry, bound to its server if that is configured. `None` if there is no room.
     pub(crate) fn enter(&mut self, info: &ConnectionInfo, from: InstallFrom) -> Option<Index> {
         let tuple = request_of(info)?;
-        let server = server_of(self.tables, info);
+        let server = server_told(self.tables, info, from);
         let flags = info.flags as u16 & KEPT;
         let method = server.map_or(method_of(flags), |server| server.method);
         let id = server.map_or(ServerId::NONE, |server| server.id);

@@ -330,3 +330,26 @@ fn templates_without_ports_find_their_server_after_a_restart() {
     rig.install(&[template], InstallFrom::StateFile);
     assert_eq!(rig.connections()[0].server, ServerId::NONE);
 }
+
+/// Connections of persistent services for all ports keep the client's port, whatever port their server is configured with.
+#[test]
+fn connections_that_keep_their_ports_find_their_server_after_a_restart() {
+    let for_all_ports = || {
+        let servers = vec![("10.0.2.11", 8080), ("10.0.2.12", 8080)];
+        let persistence = Some(PERSISTENCE);
+        Rig::new(&[Setup { vport: 0, servers, persistence, ..web(ForwardingMethod::Nat) }])
+    };
+    let rigs: [&dyn Fn() -> Rig; 2] = [&|| marked(false, 8080), &for_all_ports];
+    for rig in rigs {
+        let (mut before, mut after) = (rig(), rig());
+        let there = before.outside(request(4000, Flags::SYN)).sent(INSIDE);
+        let all = before.connections();
+        assert_eq!(all.iter().map(|info| info.dport).collect::<Vec<u16>>(), [80, 0], "{all:?}");
+        let (templates, connections) =
+            all.iter().cloned().partition::<Vec<_>, _>(ConnectionInfo::is_template);
+        install(&mut after, &templates, InstallFrom::StateFile);
+        install(&mut after, &connections, InstallFrom::StateFile);
+        assert_eq!(comparable(after.connections()), comparable(all));
+        assert_eq!(after.outside(request(4000, Flags::SYN)).sent(INSIDE), there);
+    }
+}

@@ -59,6 +59,12 @@ impl ServiceKey {
             ServiceKey::Fwmark { family, .. } => *family,
         }
     }
+
+    /// Is it for one port only?
+    #[must_use]
+    pub const fn has_port(&self) -> bool {
+        matches!(self, ServiceKey::Address { vport: 1.., .. })
+    }
 }
 
 /// The scheduling algorithms (spec `scheduling.md` §0).
