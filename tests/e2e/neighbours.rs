@@ -111,6 +111,49 @@ fn a_vip_with_a_virtual_mac_is_served() {
     assert!(neighbours.contains(MAC), "{neighbours}");
 }
 
+/// Clients behind two gateways of one route: each has replies by one of them, and by the other one if that is gone.
+#[test]
+#[ignore = "needs root and network namespaces: scripts/test runs it"]
+fn two_gateways_share_the_clients() {
+    let lab = lab(Director::default());
+    lab.add_services(Family::V4, Method::Nat);
+    output(&lab, "client", "sysctl -qw net.ipv4.conf.all.arp_ignore=1");
+    for (name, address) in [("way1", "10.0.1.31"), ("way2", "10.0.1.32")] {
+        output(&lab, "client", &format!("ip link add link eth0 name {name} type macvlan mode private"));
+        output(&lab, "client", &format!("ip address add {address}/32 dev {name}"));
+        output(&lab, "client", &format!("ip link set {name} up"));
+    }
+    for n in 1..=20 {
+        output(&lab, "client", &format!("ip address add 198.51.100.{n}/32 dev lo"));
+    }
+    let route = "ip route add 198.51.100.0/24 nexthop via 10.0.1.31 nexthop via 10.0.1.32";
+    output(&lab, "director", route);
+    let served = |way: &str| {
+        let received = || -> u64 {
+            let file = format!("cat /sys/class/net/{way}/statistics/rx_packets");
+            output(&lab, "client", &file)
+                .lines()
+                .nth(1)
+                .and_then(|count| count.parse().ok())
+                .expect("a count")
+        };
+        let by_this_way = |n: &u32| {
+            let before = received();
+            let curl = format!("curl -s -m 3 --interface 198.51.100.{n} http://10.0.1.100/");
+            let output = output(&lab, "client", &curl);
+            assert!(output.contains("exit status: 0"), "198.51.100.{n}: {output}");
+            received() >= before + 4
+        };
+        (1..=20).filter(by_this_way).collect::<Vec<u32>>()
+    };
+    eventually("both gateways answer", 10, || !served("way1").is_empty() && !served("way2").is_empty());
+    let (first, second) = (served("way1"), served("way2"));
+    assert!(first.len() >= 4 && second.len() >= 4, "{first:?} {second:?}");
+    assert!(first.iter().all(|n| !second.contains(n)) && first.len() + second.len() == 20, "{second:?}");
+    output(&lab, "director", "ip route replace 198.51.100.0/24 nexthop via 10.0.1.32 nexthop via 10.0.1.33");
+    eventually("a gateway that is silent is passed over", 10, || served("way2").len() == 20);
+}
+
 #[test]
 #[ignore = "needs root and network namespaces: scripts/test runs it"]
 fn a_real_server_with_a_new_link_layer_address_is_found_again() {

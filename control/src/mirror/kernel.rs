@@ -41,13 +41,21 @@ pub(super) struct Address {
     pub is_source: bool,
 }
 
-/// What a route does.
+/// A next hop of a route that may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct KernelHop {
+    /// Of the interface.
+    pub index: u32,
+    pub gateway: Option<IpAddr>,
+    /// Its share of the destinations, if there are several.
+    pub weight: u32,
+}
+
+/// What a route does.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Target {
-    Interface {
-        index: u32,
-        gateway: Option<IpAddr>,
-    },
+    /// At least one.
+    NextHops(Vec<KernelHop>),
     /// To the director itself.
     Local,
     /// Blackhole, unreachable, prohibit.
@@ -55,7 +63,7 @@ pub(super) enum Target {
 }
 
 /// A route of the main table, or of the local table if its target is [`Target::Local`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Route {
     pub prefix: IpNet,
     pub target: Target,
@@ -227,9 +235,17 @@ fn gateway(attributes: &[RouteAttribute]) -> Option<IpAddr> {
     })
 }
 
-fn first_alive(hops: &[RouteNextHop]) -> Option<&RouteNextHop> {
+/// Those of several next hops whose links are up.
+fn alive(hops: &[RouteNextHop]) -> Vec<KernelHop> {
     let dead = RouteNextHopFlags::Dead | RouteNextHopFlags::Linkdown;
-    hops.iter().find(|hop| !hop.flags.intersects(dead))
+    let alive = hops.iter().filter(|hop| !hop.flags.intersects(dead));
+    let hop = |hop: &RouteNextHop| KernelHop {
+        index: hop.interface_index,
+        gateway: gateway(&hop.attributes),
+        // The kernel counts from 0.
+        weight: u32::from(hop.hops) + 1,
+    };
+    alive.map(hop).collect()
 }
 
 fn route(message: RouteMessage) -> Option<Route> {
@@ -245,13 +261,14 @@ fn route(message: RouteMessage) -> Option<Route> {
         return None;
     }
     let (mut table, mut destination) = (u32::from(message.header.table), unspecified);
-    let (mut interface, mut gateway_of) = (None, gateway(&message.attributes));
+    let gateway = gateway(&message.attributes);
+    let mut hops = Vec::new();
     let (mut priority, mut mtu, mut source) = (0, None, None);
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Table(number) => table = *number,
             RouteAttribute::Destination(address) => destination = ip(address)?,
-            RouteAttribute::Oif(index) => interface = Some(*index),
+            RouteAttribute::Oif(index) => hops = vec![KernelHop { index: *index, gateway, weight: 1 }],
             RouteAttribute::Priority(metric) => priority = *metric,
             RouteAttribute::PrefSource(address) => source = ip(address),
             RouteAttribute::Metrics(metrics) => {
@@ -260,16 +277,12 @@ fn route(message: RouteMessage) -> Option<Route> {
                     _ => None,
                 });
             }
-            RouteAttribute::MultiPath(hops) => {
-                let hop = first_alive(hops)?;
-                interface = Some(hop.interface_index);
-                gateway_of = gateway(&hop.attributes);
-            }
+            RouteAttribute::MultiPath(several) => hops = alive(several),
             _ => {}
         }
     }
     let target = match (message.header.kind, table) {
-        (RouteType::Unicast, TABLE_MAIN) => Target::Interface { index: interface?, gateway: gateway_of },
+        (RouteType::Unicast, TABLE_MAIN) if !hops.is_empty() => Target::NextHops(hops),
         (RouteType::Local, TABLE_LOCAL | TABLE_MAIN) => Target::Local,
         (RouteType::BlackHole | RouteType::Unreachable | RouteType::Prohibit, TABLE_MAIN) => Target::Reject,
         _ => return None,

@@ -4,7 +4,7 @@
 //! once, then hears of changes, and keeps the director's tables in step. A neighbour is in force within about a
 //! millisecond; changes that come together are put in force together. It decides nothing: `ip route` and BIRD do.
 //!
-//! It mirrors the main table (and `local` routes), first hop of multipath routes. Policy rules are not mirrored.
+//! It mirrors the main table (and `local` routes). Policy rules are not mirrored.
 
 mod interface;
 mod kernel;

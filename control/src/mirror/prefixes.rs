@@ -37,8 +37,8 @@ impl<T> Prefixes<T> {
         lengths.iter().rev().find_map(|(len, map)| map.get(&IpNet::new_assert(address, *len).trunc()))
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (&IpNet, &T)> {
-        self.v4.values().chain(self.v6.values()).flatten()
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&IpNet, &mut T)> {
+        self.v4.values_mut().chain(self.v6.values_mut()).flatten()
     }
 }
 
@@ -66,6 +66,6 @@ mod tests {
         assert_eq!(lookup("2001:db8::1"), Some(60));
         assert!(prefixes.contains(&"10.0.0.0/8".parse().unwrap()));
         assert!(!prefixes.contains(&"10.0.0.0/9".parse().unwrap()));
-        assert_eq!(prefixes.iter().count(), 5);
+        assert_eq!(prefixes.iter_mut().count(), 5);
     }
 }

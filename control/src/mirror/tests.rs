@@ -225,6 +225,36 @@ fn a_macvlan_on_a_twin_is_a_way_in_and_out() {
     rig.wait_hop("10.7.0.11", Hop::Unreachable);
 }
 
+/// Two gateways at two addresses of the peer, of which one then is silent, and a link that goes.
+#[test]
+fn several_next_hops_share_a_route() {
+    let Some(rig) = Rig::new("ecmp", |namespaces| {
+        namespaces.here("link add other type veth peer name other-end");
+        namespaces.here("link set other up");
+        namespaces.here("link set other-end up");
+        namespaces.here("addr add 2001:db8:2::fe/64 dev twin-lan nodad");
+        let peers = [("10.0.2.77", PEER_MAC), ("10.0.2.78", "02:00:00:00:02:78")];
+        for (address, mac) in peers.into_iter().chain([("2001:db8:2::77", PEER_MAC)]) {
+            namespaces.here(&format!("neigh add {address} lladdr {mac} dev twin-lan"));
+        }
+        namespaces.here("route add default nexthop via 10.0.2.77 weight 3 nexthop via 10.0.2.78");
+        namespaces.here("-6 route add 2001:db8:9::/48 nexthop via 2001:db8:2::77 nexthop via 2001:db8:2::78");
+    }) else {
+        return;
+    };
+    let first = || (0..=255).filter(|n| rig.hop(&format!("198.51.100.{n}")) == via(1500)).count();
+    let (share, all) = (first(), || (0..=255).all(|n| rig.hop(&format!("198.51.{n}.1")) == via(1500)));
+    assert!((160..224).contains(&share), "of 256 addresses {share}, for a weight of 3 to 1");
+    // Of two gateways over IPv6 one does not answer.
+    assert!((0..=255).all(|n| rig.hop(&format!("2001:db8:9::{n}")) == via(1500)));
+    rig.namespaces.here("neigh del 10.0.2.78 dev twin-lan");
+    rig.wait("the one that answers is left", all);
+    rig.namespaces.here("neigh add 10.0.2.78 lladdr 02:00:00:00:02:78 dev twin-lan");
+    rig.wait("both are back", || first() == share);
+    rig.namespaces.here("route replace default nexthop via 10.0.2.77 nexthop dev other");
+    rig.wait("only the twin's next hop counts", all);
+}
+
 /// Of routes that change with a next hop, the kernel says nothing but that the next hop has.
 #[test]
 fn routes_follow_their_next_hop_objects() {

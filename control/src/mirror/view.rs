@@ -1,10 +1,10 @@
 //! The kernel's view, and static entries of the configuration, as the engine needs them.
 
-use super::kernel::{Address, Link, NeighbourKey, Neighbours, Route, Target, Topology};
+use super::kernel::{Address, KernelHop, Link, NeighbourKey, Neighbours, Route, Target, Topology};
 use super::prefixes::{Prefixes, host};
 use super::{MirrorPort, StaticWays};
 use ipnet::IpNet;
-use shunt_engine::tables::{Hop, NextHop, NicPortInfo, Routes};
+use shunt_engine::tables::{Hop, NextHop, NicPortInfo, Routes, chosen_next_hop};
 use shunt_wire::{MacAddr, NicPortId};
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -15,18 +15,36 @@ fn is_link_local(address: IpAddr) -> bool {
 }
 
 /// Where a prefix leads.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Way {
-    /// Through a twin, so by its NIC port.
-    Out {
-        out: Out,
-        gateway: Option<IpAddr>,
-        source: Option<IpAddr>,
-    },
+    /// Through twins, so by their NIC ports: one of these for each address.
+    Out(Vec<Leg>),
     /// As the configuration says.
     Static(NextHop),
     Local,
     Unreachable,
+}
+
+/// A next hop.
+#[derive(Clone, Copy, Debug)]
+struct Leg {
+    out: Out,
+    gateway: Option<IpAddr>,
+    source: Option<IpAddr>,
+    weight: u32,
+}
+
+impl Leg {
+    /// The neighbour to which packets for `daddr` go.
+    fn neighbour(&self, daddr: IpAddr) -> NeighbourKey {
+        (self.out.interface, self.gateway.unwrap_or(daddr))
+    }
+
+    /// Where a packet goes of which only this is known.
+    fn hop(&self, neighbours: &Neighbours) -> Hop {
+        let gateway = self.gateway.and_then(|gateway| neighbours.get((self.out.interface, gateway)));
+        gateway.map_or(Hop::Unresolved, |mac| self.out.via(mac))
+    }
 }
 
 /// One twin as a way out.
@@ -89,25 +107,32 @@ impl View {
 
     /// Makes the engine's table: every way, and a host route for each neighbour on a link.
     fn fold(&mut self, neighbours: &Neighbours) {
-        for (prefix, way) in self.ways.iter() {
-            let hop = match way {
-                Way::Out { out, gateway: Some(gateway), .. } => {
-                    let key = (out.interface, *gateway);
-                    self.gateways.insert(key);
-                    neighbours.get(key).map_or(Hop::Unresolved, |mac| out.via(mac))
+        for (prefix, way) in self.ways.iter_mut() {
+            let (address, len) = (prefix.addr(), prefix.prefix_len());
+            match way {
+                Way::Out(legs) => {
+                    let gateways = legs.iter().filter(|leg| leg.gateway.is_some());
+                    self.gateways.extend(gateways.map(|leg| leg.neighbour(address)));
+                    leave_out_silent(legs, neighbours);
+                    match &legs[..] {
+                        [leg] => self.routes.insert(address, len, leg.hop(neighbours)),
+                        legs => {
+                            let hops: Vec<_> =
+                                legs.iter().map(|leg| (leg.hop(neighbours), leg.weight)).collect();
+                            self.routes.insert_several(address, len, &hops);
+                        }
+                    }
                 }
-                Way::Out { gateway: None, .. } => Hop::Unresolved,
-                Way::Static(next_hop) => Hop::Via(*next_hop),
-                Way::Local => Hop::Local,
-                Way::Unreachable => Hop::Unreachable,
-            };
-            self.routes.insert(prefix.addr(), prefix.prefix_len(), hop);
+                Way::Static(next_hop) => self.routes.insert(address, len, Hop::Via(*next_hop)),
+                Way::Local => self.routes.insert(address, len, Hop::Local),
+                Way::Unreachable => self.routes.insert(address, len, Hop::Unreachable),
+            }
         }
         for ((interface, address), mac) in neighbours.iter() {
             // A neighbour that its own route does not lead to (a stale one, or one that a more specific route hides)
             // must not catch packets.
-            match self.ways.lookup(address) {
-                Some(Way::Out { out, gateway: None, .. })
+            match self.leg(address) {
+                Some(Leg { out, gateway: None, .. })
                     if out.interface == interface && !is_link_local(address) =>
                 {
                     let prefix = host(address);
@@ -115,6 +140,14 @@ impl View {
                 }
                 _ => {}
             }
+        }
+    }
+
+    /// The next hop for an address, if it is reached through a twin.
+    fn leg(&self, address: IpAddr) -> Option<&Leg> {
+        match self.ways.lookup(address)? {
+            Way::Out(legs) => legs.get(chosen_next_hop(address, legs.iter().map(|leg| leg.weight))),
+            _ => None,
         }
     }
 
@@ -156,13 +189,13 @@ impl View {
     /// The hop towards `daddr`, and the source address that routing selects.
     pub fn resolve(&self, daddr: IpAddr) -> (Hop, Option<IpAddr>) {
         let hop = self.routes.lookup(daddr);
-        let source = match self.ways.lookup(daddr) {
-            Some(Way::Out { source: Some(source), .. }) => Some(*source),
-            Some(Way::Out { out, gateway, .. }) => {
+        let source = match (self.leg(daddr), self.ways.lookup(daddr)) {
+            (Some(Leg { source: Some(source), .. }), _) => Some(*source),
+            (Some(Leg { out, gateway, .. }), _) => {
                 self.source(Some(out.interface), out.nic_port, *gateway, daddr)
             }
-            Some(Way::Static(next_hop)) => self.source(None, next_hop.nic_port, None, daddr),
-            Some(Way::Local | Way::Unreachable) | None => None,
+            (None, Some(Way::Static(next_hop))) => self.source(None, next_hop.nic_port, None, daddr),
+            (None, _) => None,
         };
         (hop, source)
     }
@@ -185,10 +218,16 @@ impl View {
 
     /// The neighbour whose link-layer address packets for `daddr` need, if that is not fixed.
     pub fn neighbour_of(&self, daddr: IpAddr) -> Option<NeighbourKey> {
-        match self.ways.lookup(daddr)? {
-            Way::Out { out, gateway, .. } => Some((out.interface, gateway.unwrap_or(daddr))),
-            _ => None,
-        }
+        Some(self.leg(daddr)?.neighbour(daddr))
+    }
+}
+
+/// Of several next hops those serve whose neighbour is known, as long as there are any. The others' neighbours are asked
+/// for all the time, so they are back as soon as they answer.
+fn leave_out_silent(legs: &mut Vec<Leg>, neighbours: &Neighbours) {
+    let answers = |leg: &Leg| leg.gateway.is_none() || leg.hop(neighbours) != Hop::Unresolved;
+    if legs.iter().any(answers) {
+        legs.retain(answers);
     }
 }
 
@@ -269,16 +308,19 @@ fn ways(
 }
 
 fn way(route: &Route, outs: &HashMap<u32, Out>) -> Way {
-    match route.target {
+    let leg = |hop: &KernelHop| {
+        // Where the kernel could send and the NIC ports cannot is no way.
+        let out = outs.get(&hop.index)?;
+        let mtu = route.mtu.map_or(out.mtu, |mtu| smaller(out.mtu, mtu));
+        let (gateway, weight) = (hop.gateway, hop.weight);
+        Some(Leg { out: Out { mtu, ..*out }, gateway, source: route.source, weight })
+    };
+    match &route.target {
         Target::Local => Way::Local,
         Target::Reject => Way::Unreachable,
-        Target::Interface { index, gateway } => match outs.get(&index) {
-            Some(out) => {
-                let mtu = route.mtu.map_or(out.mtu, |mtu| smaller(out.mtu, mtu));
-                Way::Out { out: Out { mtu, ..*out }, gateway, source: route.source }
-            }
-            // The kernel could send there, the NIC ports cannot.
-            None => Way::Unreachable,
+        Target::NextHops(hops) => match hops.iter().filter_map(leg).collect::<Vec<_>>() {
+            legs if legs.is_empty() => Way::Unreachable,
+            legs => Way::Out(legs),
         },
     }
 }

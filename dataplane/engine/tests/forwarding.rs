@@ -4,7 +4,7 @@ mod common;
 
 use common::{INSIDE, INSIDE_MAC, OUTSIDE, ROUTER_MAC, Rig, Setup, ip, server_mac};
 use shunt_engine::counters::Counter;
-use shunt_engine::tables::{ForwardingMethod, Hop, ServerId, TunnelKind};
+use shunt_engine::tables::{ForwardingMethod, Hop, NextHop, Routes, ServerId, TunnelKind, chosen_next_hop};
 use shunt_engine::{NeighbourOf, Verdict};
 use shunt_wire::craft::{Craft, Tunnel, check, decapsulate};
 use shunt_wire::{Flags, MacAddr};
@@ -53,6 +53,36 @@ fn nat_translates_there_and_back() {
             assert_eq!((sent.sport, sent.dport, sent.ttl), (80, 40_000, 63));
             assert_eq!(out.dst_mac(), ROUTER_MAC);
         }
+    }
+}
+
+/// Replies go to each client by one of two gateways, on either side, in both families.
+#[test]
+fn several_next_hops_share_the_clients() {
+    let gateway = |nic_port, n| {
+        let (src_mac, dst_mac) = (INSIDE_MAC, server_mac(n));
+        (Hop::Via(NextHop { nic_port, mtu: 1500, dst_mac, src_mac }), 1)
+    };
+    let hops = [gateway(OUTSIDE, 91), gateway(INSIDE, 92)];
+    for (_, vip, real) in ENDS {
+        let mut rig = Rig::new(&[Setup::new(UDP, vip, ForwardingMethod::Nat, &[real])]);
+        let mut routes = Routes::default();
+        routes.insert_several(ip("0.0.0.0"), 0, &hops);
+        routes.insert_several(ip("::"), 0, &hops);
+        rig.tables.set_routes(routes);
+        let mut ways = [0; 2];
+        for n in 1..=100 {
+            let client = if vip.contains(':') { format!("2001:db8::{n}") } else { format!("192.0.2.{n}") };
+            rig.outside(between(&client, vip).udp(40_000, 80)).sent(INSIDE);
+            let chosen = chosen_next_hop(ip(&client), [1, 1].into_iter());
+            for _ in 0..2 {
+                let out = rig.inside(between(real, &client).udp(8080, 40_000));
+                assert_eq!(out.sent([OUTSIDE, INSIDE][chosen]).dst, ip(&client));
+                assert_eq!(out.dst_mac(), server_mac([91, 92][chosen]));
+            }
+            ways[chosen] += 1;
+        }
+        assert!(ways.iter().all(|count| *count > 30), "{ways:?}");
     }
 }
 

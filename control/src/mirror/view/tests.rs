@@ -24,7 +24,7 @@ fn address(interface: u32, net: &str) -> Address {
 fn route(prefix: &str, index: u32, gateway: Option<&str>) -> Route {
     Route {
         prefix: prefix.parse().unwrap(),
-        target: Target::Interface { index, gateway: gateway.map(ip) },
+        target: Target::NextHops(vec![KernelHop { index, gateway: gateway.map(ip), weight: 1 }]),
         priority: 0,
         mtu: None,
         source: None,
@@ -161,6 +161,80 @@ fn metrics_and_kinds_of_routes_count() {
     assert_eq!(view.resolve(ip("198.51.100.200")), (Hop::Unreachable, None));
     assert_eq!(view.resolve(ip("203.0.113.77")).0, Hop::Local);
     assert_eq!(view.resolve(ip("10.7.1.1")), (via(1, 1300), Some(ip("10.0.3.254"))));
+}
+
+/// A route of next hops with these interfaces, gateways and weights.
+fn several(prefix: &str, hops: &[(u32, Option<&str>, u32)]) -> Route {
+    let hop = |&(index, gateway, weight): &(u32, Option<&str>, u32)| KernelHop {
+        index,
+        gateway: gateway.map(ip),
+        weight,
+    };
+    Route { target: Target::NextHops(hops.iter().map(hop).collect()), ..route(prefix, 0, None) }
+}
+
+/// How many of 1,000 addresses of a network go each way.
+fn ways_of(view: &View, net: &str) -> [usize; 3] {
+    let first: std::net::Ipv4Addr = net.parse().unwrap();
+    let mut ways = [0; 3];
+    for n in 0..1000 {
+        let daddr = std::net::Ipv4Addr::from_bits(first.to_bits() + n).into();
+        ways[match (view.resolve(daddr), view.neighbour_of(daddr)) {
+            ((Hop::Unresolved, _), Some(_)) => 2,
+            // The source is of the interface by which it leaves, the neighbour the gateway there.
+            ((hop, Some(source)), Some((3, gateway))) if gateway == ip("192.0.2.1") => {
+                assert_eq!((hop, source), (via(0, 1500), ip("192.0.2.10")));
+                0
+            }
+            ((hop, Some(source)), Some((4, gateway))) if gateway == ip("10.0.2.1") => {
+                assert_eq!((hop, source), (via(1, 1400), ip("10.0.2.254")));
+                1
+            }
+            other => panic!("{daddr}: {other:?}"),
+        }] += 1;
+        assert_eq!(view.routes.lookup(daddr), view.resolve(daddr).0);
+    }
+    ways
+}
+
+#[test]
+fn several_next_hops_share_the_destinations() {
+    let mut topology = topology();
+    let (wan, lan) = ((3, Some("192.0.2.1"), 1), (4, Some("10.0.2.1"), 3));
+    topology.routes.push(several("198.18.0.0/15", &[wan, lan]));
+    // What only the kernel could send by is no next hop.
+    topology.routes.push(several("198.51.0.0/16", &[(2, Some("10.9.9.1"), 5), wan]));
+    topology.routes.push(several("203.0.112.0/20", &[(2, Some("10.9.9.1"), 5)]));
+    let both = view(&topology, &[(3, "192.0.2.1"), (4, "10.0.2.1")]);
+    let [by_wan, by_lan, unresolved] = ways_of(&both, "198.18.0.0");
+    assert!((200..300).contains(&by_wan) && unresolved == 0, "{by_wan} to {by_lan}");
+    assert_eq!(ways_of(&both, "198.51.100.0"), [1000, 0, 0]);
+    assert_eq!(both.resolve(ip("203.0.113.1")), (Hop::Unreachable, None));
+    assert_eq!(both.gateways, HashSet::from([(3, ip("192.0.2.1")), (4, ip("10.0.2.1"))]));
+    // Who does not answer is asked for, but not sent to while another one answers.
+    let one = view(&topology, &[(4, "10.0.2.1")]);
+    assert_eq!(ways_of(&one, "198.18.0.0"), [0, 1000, 0]);
+    assert_eq!(one.gateways, both.gateways);
+    assert_eq!(ways_of(&view(&topology, &[]), "198.18.0.0"), [0, 0, 1000]);
+}
+
+/// A network that is on two links: a neighbour counts where its share of the addresses leads.
+#[test]
+fn next_hops_may_be_links() {
+    let mut topology = topology();
+    topology.routes.push(several("198.18.0.0/24", &[(3, None, 1), (4, None, 1)]));
+    let addresses: Vec<String> = (1..100).map(|n| format!("198.18.0.{n}")).collect();
+    let known = addresses.iter().flat_map(|address| [(3, &address[..]), (4, &address[..])]);
+    let view = view(&topology, &known.collect::<Vec<_>>());
+    let mut ways = [0; 2];
+    for daddr in addresses.iter().map(|address| ip(address)) {
+        let nic_port =
+            (0..2).find(|port| view.resolve(daddr).0 == via(*port, [1500, 1400][usize::from(*port)]));
+        let nic_port = nic_port.expect("the neighbour is known");
+        assert_eq!(view.neighbour_of(daddr), Some((u32::from(nic_port) + 3, daddr)));
+        ways[usize::from(nic_port)] += 1;
+    }
+    assert!(ways.iter().all(|count| *count > 30), "{ways:?}");
 }
 
 #[test]

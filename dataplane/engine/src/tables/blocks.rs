@@ -39,9 +39,9 @@ fn blocks(address: u32, len: u8) -> RangeInclusive<usize> {
 }
 
 impl Blocks {
-    /// There is a route to `address/len` now, of at most 32 bits.
-    pub(super) fn insert(&mut self, address: u32, len: u8, hop: Hop) {
-        let way = if len > BITS { SPLIT } else { self.way(hop) };
+    /// There is a route to `address/len` now, of at most 32 bits; without a hop if it has several.
+    pub(super) fn insert(&mut self, address: u32, len: u8, hop: Option<Hop>) {
+        let way = hop.filter(|_| len <= BITS).map_or(SPLIT, |hop| self.way(hop));
         for block in blocks(address, len) {
             if way == SPLIT {
                 self.ways[block] = SPLIT;

@@ -14,6 +14,7 @@ mod routes;
 mod server;
 mod service;
 mod settings;
+mod spread;
 
 use addresses::AddressCounts;
 pub use chunks::Chunks;
@@ -24,6 +25,7 @@ pub use service::{
     Candidate, Family, Persistence, SchedulerKind, Service, ServiceFlags, ServiceId, ServiceKey,
 };
 pub use settings::{Settings, SyncRules};
+pub use spread::chosen_next_hop;
 
 use crate::conn::Address;
 use hashbrown::{HashMap, HashSet};

@@ -5,14 +5,22 @@
 
 use super::blocks::Blocks;
 use super::server::Hop;
+use super::spread::Spread;
 use hashbrown::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Where a prefix leads.
+#[derive(Clone, Debug)]
+enum Way {
+    One(Hop),
+    Several(Spread),
+}
 
 /// One family: a map for each prefix length in use, longest first. Directors hold a few lengths, so a lookup is a few
 /// probes of small maps.
 #[derive(Clone, Debug)]
 struct Lengths<A> {
-    maps: Vec<(u8, HashMap<A, Hop>)>,
+    maps: Vec<(u8, HashMap<A, Way>)>,
 }
 
 impl<A> Default for Lengths<A> {
@@ -21,25 +29,35 @@ impl<A> Default for Lengths<A> {
     }
 }
 
-/// Keeps the first `len` bits.
 trait Prefix: Copy + Eq + std::hash::Hash {
+    /// Keeps the first `len` bits.
     fn masked(self, len: u8) -> Self;
+
+    fn address(self) -> IpAddr;
 }
 
 impl Prefix for u32 {
+    fn address(self) -> IpAddr {
+        Ipv4Addr::from_bits(self).into()
+    }
+
     fn masked(self, len: u8) -> u32 {
         self & u32::MAX.checked_shl(32 - u32::from(len)).unwrap_or(0)
     }
 }
 
 impl Prefix for u128 {
+    fn address(self) -> IpAddr {
+        Ipv6Addr::from_bits(self).into()
+    }
+
     fn masked(self, len: u8) -> u128 {
         self & u128::MAX.checked_shl(128 - u32::from(len)).unwrap_or(0)
     }
 }
 
 impl<A: Prefix> Lengths<A> {
-    fn insert(&mut self, address: A, len: u8, hop: Hop) {
+    fn insert(&mut self, address: A, len: u8, way: Way) {
         let place = match self.maps.binary_search_by(|(have, _)| len.cmp(have)) {
             Ok(place) => place,
             Err(place) => {
@@ -47,15 +65,16 @@ impl<A: Prefix> Lengths<A> {
                 place
             }
         };
-        self.maps[place].1.insert(address.masked(len), hop);
+        self.maps[place].1.insert(address.masked(len), way);
     }
 
     #[inline(never)]
     fn lookup(&self, address: A) -> Hop {
-        self.maps
-            .iter()
-            .find_map(|(len, map)| map.get(&address.masked(*len)).copied())
-            .unwrap_or(Hop::Unreachable)
+        match self.maps.iter().find_map(|(len, map)| map.get(&address.masked(*len))) {
+            Some(Way::One(hop)) => *hop,
+            Some(Way::Several(spread)) => spread.hop(address.address()),
+            None => Hop::Unreachable,
+        }
     }
 }
 
@@ -72,10 +91,23 @@ impl Routes {
     pub fn insert(&mut self, address: IpAddr, len: u8, hop: Hop) {
         match address {
             IpAddr::V4(address) => {
-                self.blocks.insert(address.to_bits(), len.min(32), hop);
-                self.v4.insert(address.to_bits(), len.min(32), hop);
+                self.blocks.insert(address.to_bits(), len.min(32), Some(hop));
+                self.v4.insert(address.to_bits(), len.min(32), Way::One(hop));
             }
-            IpAddr::V6(address) => self.v6.insert(address.to_bits(), len.min(128), hop),
+            IpAddr::V6(address) => self.v6.insert(address.to_bits(), len.min(128), Way::One(hop)),
+        }
+    }
+
+    /// The same for a route of several next hops, each with its weight: [`chosen_next_hop`](super::chosen_next_hop) tells which is
+    /// for which address.
+    pub fn insert_several(&mut self, address: IpAddr, len: u8, hops: &[(Hop, u32)]) {
+        let way = Way::Several(Spread::new(hops));
+        match address {
+            IpAddr::V4(address) => {
+                self.blocks.insert(address.to_bits(), len.min(32), None);
+                self.v4.insert(address.to_bits(), len.min(32), way);
+            }
+            IpAddr::V6(address) => self.v6.insert(address.to_bits(), len.min(128), way),
         }
     }
 
@@ -122,6 +154,24 @@ mod tests {
         let v6: IpAddr = "2001:db8::1".parse().unwrap();
         routes.insert("2001:db8::".parse().unwrap(), 32, Hop::Local);
         assert_eq!(routes.lookup(v6), Hop::Local);
+    }
+
+    #[test]
+    fn several_next_hops_share_a_prefix() {
+        const HOPS: [(Hop, u32); 2] = [(Hop::Local, 1), (Hop::Unresolved, 1)];
+        let mut routes = Routes::default();
+        routes.insert([10, 0, 0, 0].into(), 8, Hop::Unreachable);
+        routes.insert_several([0, 0, 0, 0].into(), 0, &HOPS);
+        routes.insert_several("2001:db8::".parse().unwrap(), 32, &HOPS);
+        for n in 0..100 {
+            for address in [IpAddr::from([192, 0, 2, n]), format!("2001:db8::{n}").parse().unwrap()] {
+                let weights = HOPS.iter().map(|(_, weight)| *weight);
+                assert_eq!(routes.lookup(address), HOPS[super::super::chosen_next_hop(address, weights)].0);
+            }
+            assert_eq!(routes.lookup([10, 0, 0, n].into()), Hop::Unreachable);
+        }
+        routes.insert([0, 0, 0, 0].into(), 0, Hop::Local);
+        assert_eq!(routes.lookup([192, 0, 2, 1].into()), Hop::Local);
     }
 
     /// Routes come in any order, and one for the same prefix replaces another: the blocks answer as the maps do.
