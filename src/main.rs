@@ -3,6 +3,7 @@
 
 mod arguments;
 mod dataplane;
+mod machine;
 
 use anyhow::{Context, Result};
 use arguments::Arguments;
@@ -40,6 +41,9 @@ fn run(arguments: &Arguments) -> Result<()> {
     runtime::check(&config)?;
     if arguments.check {
         println!("{}: correct: {}", arguments.config.display(), config.summary());
+        for missing in machine::missing(&config) {
+            eprintln!("shuntd: not on this machine: {missing}");
+        }
         return Ok(());
     }
     let log = Log::start(config.log.level);

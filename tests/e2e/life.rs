@@ -196,27 +196,36 @@ fn assert_nothing_left(lab: &Lab) {
 #[ignore = "needs root and network namespaces: scripts/test runs it"]
 fn what_cannot_work_is_refused_with_a_clear_line() {
     let lab = Lab::up(bin());
-    let base = "[eal]\nhugepages = false\n[workers]\ncores = [0]\nidle = \"sleep\"\n";
-    let socket = format!("[control]\nsocket = \"{}\"\n", lab.socket().display());
-    for (what, text) in [
-        (
-            "no_such_driver0",
-            format!("{base}{socket}[[nic_port]]\nname = \"a\"\ndevice = \"no_such_driver0\"\n"),
-        ),
-        ("ffff:ff:1f.7", format!("{base}{socket}[[nic_port]]\nname = \"a\"\ndevice = \"ffff:ff:1f.7\"\n")),
-        (
-            "nowhere",
-            format!("{base}{socket}[[nic_port]]\nname = \"a\"\ndevice = \"net_af_packet0,iface=nowhere\"\n"),
-        ),
-        ("bad.toml:2", "[workers]\ncores = 7\n".to_owned()),
+    let on = |cores: &str, device: &str| {
+        format!(
+            "[eal]\nhugepages = false\n[workers]\ncores = [{cores}]\nidle = \"sleep\"\n[control]\nsocket = \"{}\"\n\
+             [[nic_port]]\nname = \"a\"\ndevice = \"{device}\"\n",
+            lab.socket().display()
+        )
+    };
+    let run = |path: &std::path::Path, options: &[&str]| {
+        let mut command = lab.command("director", lab.tool("shuntd").to_str().expect("text"));
+        let command = command.args(options).arg("--config").arg(path);
+        let output = command.stdin(Stdio::null()).output().expect("shuntd runs");
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    // What is named, the file, and whether a look at the file and the machine finds it.
+    for (what, text, seen) in [
+        ("no_such_driver0", on("0", "no_such_driver0"), false),
+        ("ffff:ff:1f.7", on("0", "ffff:ff:1f.7"), true),
+        ("nowhere", on("0", "net_af_packet0,iface=nowhere"), true),
+        ("core 1023", on("0, 1023", "net_tap0,iface=tap0"), true),
+        ("bad.toml:2", "[workers]\ncores = 7\n".to_owned(), true),
     ] {
         let path = lab.dir().join("bad.toml");
-        fs::write(&path, text).expect("it is ours");
-        let mut command = lab.command("director", lab.tool("shuntd").to_str().expect("text"));
-        let output = command.arg("--config").arg(&path).stdin(Stdio::null()).output().expect("shuntd runs");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.code().is_some_and(|code| code != 0), "{what}: {}", words(&output));
-        assert!(said.contains(what), "it does not name {what}: {said}");
+        fs::write(&path, &text).expect("it is ours");
+        let (started, said) = run(&path, &[]);
+        assert!(!started, "{what}: {said}");
+        let line = said.lines().last().unwrap_or_default();
+        assert_eq!(line.matches(what).count(), 1, "it does not name {what} once: {said}");
+        // A file that is right for another machine is right.
+        let (correct, said) = run(&path, &["--check"]);
+        assert_eq!((correct, said.contains(what)), (what != "bad.toml:2", seen), "{what}: {said}");
     }
 }
 

@@ -60,7 +60,7 @@ impl Config {
         ensure((1..=NIC_PORTS_MAX).contains(&self.nic_port.len()), "nic_port", || {
             format!("{} NIC ports: write 1 to {NIC_PORTS_MAX} sections [[nic_port]]", self.nic_port.len())
         })?;
-        let (mut names, mut devices, mut twins) = (HashSet::new(), HashSet::new(), HashSet::new());
+        let (mut names, mut devices, mut interfaces) = (HashSet::new(), HashSet::new(), HashSet::new());
         for (index, nic_port) in self.nic_port.iter().enumerate() {
             let path = |key: &str| format!("nic_port.{index}.{key}");
             check_nic_port(nic_port, &path, self.workers.cores.len())?;
@@ -69,8 +69,11 @@ impl Config {
             ensure(names.insert(&nic_port.name), path("name"), || taken("name", &nic_port.name))?;
             let device = nic_port.device.split(',').next().unwrap_or_default();
             ensure(devices.insert(device), path("device"), || taken("device", device))?;
-            if let Some(twin) = nic_port.twin_name() {
-                ensure(twins.insert(twin.clone()), path("twin"), || taken("twin", &twin))?;
+            for (key, interface) in
+                [("device", nic_port.interface().map(str::to_owned)), ("twin", nic_port.twin_name())]
+            {
+                let Some(interface) = interface else { continue };
+                ensure(interfaces.insert(interface.clone()), path(key), || taken("interface", &interface))?;
             }
         }
         self.check_static()

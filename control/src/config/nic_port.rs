@@ -103,6 +103,12 @@ impl NicPort {
         }
     }
 
+    /// The network interface that the device is said to be or to use (`iface=NAME`).
+    #[must_use]
+    pub fn interface(&self) -> Option<&str> {
+        self.device.split(',').find_map(|argument| argument.strip_prefix("iface="))
+    }
+
     /// PCI or virtual?
     #[must_use]
     pub fn device(&self) -> Device {

@@ -179,6 +179,14 @@ fn values_that_make_no_sense_are_refused() {
             "[[nic_port]]\nname = \"b\"\ndevice = \"net_tap0\"",
             "f.toml:9: nic_port[2].device: device `net_tap0' is",
         ),
+        (
+            "[[nic_port]]\nname = \"b\"\ndevice = \"net_tap1,iface=x\"",
+            "f.toml:9: nic_port[2].device: interface `x' is taken by another NIC port",
+        ),
+        (
+            "[[nic_port]]\nname = \"b\"\ndevice = \"net_tap1\"\ntwin = \"x\"",
+            "f.toml:10: nic_port[2].twin: interface `x' is taken by another NIC port",
+        ),
         ("[[nic_port]]\nname = \"b\"\ndevice = \"0:1\"", "f.toml:9: nic_port[2].device: `0:1': write a PCI"),
         (
             "[[nic_port]]\nname = \"abcdefghijkl\"\ndevice = \"net_tap1\"",

@@ -1,8 +1,7 @@
 //! DPDK's environment: memory, devices, threads. One per process.
 
 use crate::error::{DpdkError, check};
-use crate::precheck;
-use rustix::thread::{CpuSet, sched_getaffinity};
+use crate::precheck::{self, allowed_cores, check_core};
 use std::ffi::{CString, c_char, c_int};
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -178,7 +177,11 @@ impl Eal {
         unsafe { std::ffi::CStr::from_ptr(version) }.to_string_lossy().into_owned()
     }
 
-    pub(crate) fn check_core(&self, core: usize) -> Result<(), DpdkError> {
+    /// Fails if a thread of this process cannot be pinned to the core.
+    ///
+    /// # Errors
+    /// [`DpdkError`], which names the cores that can be had.
+    pub fn check_core(&self, core: usize) -> Result<(), DpdkError> {
         check_core(&self.guard.cores, core)
     }
 
@@ -220,22 +223,4 @@ impl Eal {
         taken.one_pool |= taken.pools == 1;
         taken.one_pool
     }
-}
-
-/// The cores that the calling thread may use.
-fn allowed_cores() -> Vec<usize> {
-    match sched_getaffinity(None) {
-        Ok(set) => (0..CpuSet::MAX_CPU).filter(|&core| set.is_set(core)).collect(),
-        Err(_) => Vec::new(),
-    }
-}
-
-fn check_core(allowed: &[usize], core: usize) -> Result<(), DpdkError> {
-    if allowed.contains(&core) {
-        return Ok(());
-    }
-    let allowed: Vec<String> = allowed.iter().map(usize::to_string).collect();
-    let allowed = allowed.join(", ");
-    let hint = format!("core {core} does not exist or is not given to this process, which may use {allowed}");
-    Err(DpdkError::foreseen("sched_setaffinity", hint))
 }

@@ -30,5 +30,6 @@ pub use lcore::{LcoreThread, spawn_pinned};
 pub use mbuf::{HEADROOM, Mbuf};
 pub use mempool::Mempool;
 pub use nic_port::{Capabilities, NicPort, NicPortConfig, NicPortStats, RunningNicPort, Started};
+pub use precheck::missing_here;
 pub use queue::{RxQueue, TxQueue};
 pub use rss::{RssKey, RssReport, RssSide};

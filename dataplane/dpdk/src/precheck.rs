@@ -2,6 +2,7 @@
 
 use crate::eal::EalConfig;
 use crate::error::DpdkError;
+use rustix::thread::{CpuSet, sched_getaffinity};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,7 @@ const CALL: &str = "rte_eal_init";
 /// Checks everything that can be known beforehand.
 pub(crate) fn all(config: &EalConfig) -> Result<(), DpdkError> {
     extra_args(&config.extra_args)?;
-    pci_devices(&config.pci_devices)?;
+    config.pci_devices.iter().try_for_each(|device| pci_device(device))?;
     if config.hugepages {
         hugepages(config)?;
     }
@@ -18,6 +19,35 @@ pub(crate) fn all(config: &EalConfig) -> Result<(), DpdkError> {
         runtime_directory(config)?;
     }
     Ok(())
+}
+
+/// What of a configuration is not to be had on this machine, as far as it can be seen without touching anything: PCI
+/// devices and cores. Hugepages are left out: a running instance may hold those that are missing.
+#[must_use]
+pub fn missing_here(config: &EalConfig, cores: &[usize]) -> Vec<DpdkError> {
+    let allowed = allowed_cores();
+    let cores = [config.main_core].into_iter().chain(cores.iter().copied());
+    let cores = cores.filter_map(|core| check_core(&allowed, core).err());
+    let devices = config.pci_devices.iter().filter_map(|device| pci_device(device).err());
+    cores.chain(devices).collect()
+}
+
+/// The cores that the calling thread may use.
+pub(crate) fn allowed_cores() -> Vec<usize> {
+    match sched_getaffinity(None) {
+        Ok(set) => (0..CpuSet::MAX_CPU).filter(|&core| set.is_set(core)).collect(),
+        Err(_) => Vec::new(),
+    }
+}
+
+pub(crate) fn check_core(allowed: &[usize], core: usize) -> Result<(), DpdkError> {
+    if allowed.contains(&core) {
+        return Ok(());
+    }
+    let allowed: Vec<String> = allowed.iter().map(usize::to_string).collect();
+    let allowed = allowed.join(", ");
+    let hint = format!("core {core} does not exist or is not given to this process, which may use {allowed}");
+    Err(DpdkError::foreseen("sched_setaffinity", hint))
 }
 
 /// What to say if rte_eal_init fails all the same.
@@ -144,25 +174,22 @@ fn extra_args(arguments: &[String]) -> Result<(), DpdkError> {
     }
 }
 
-fn pci_devices(devices: &[String]) -> Result<(), DpdkError> {
-    for device in devices {
-        let address = device.split(',').next().unwrap_or_default();
-        let path = Path::new("/sys/bus/pci/devices").join(address);
-        if address.is_empty() || !path.exists() {
-            return fail(format!(
-                "there is no PCI device {address}: dpdk-devbind.py --status lists them, as 0000:01:00.0"
-            ));
-        }
-        // Mellanox/NVIDIA and a few others work beside their kernel driver; for the rest only userspace I/O will do.
-        let driver = fs::read_link(path.join("driver")).ok();
-        let driver =
-            driver.as_deref().and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or("none");
-        let usable = ["vfio-pci", "uio_pci_generic", "igb_uio", "mlx4_core", "mlx5_core", "mana"];
-        if !usable.contains(&driver) {
-            return fail(format!(
-                "PCI device {address} is bound to driver {driver}: run dpdk-devbind.py --bind=vfio-pci {address}"
-            ));
-        }
+fn pci_device(device: &str) -> Result<(), DpdkError> {
+    let address = device.split(',').next().unwrap_or_default();
+    let path = Path::new("/sys/bus/pci/devices").join(address);
+    if address.is_empty() || !path.exists() {
+        return fail(format!(
+            "there is no PCI device {address}: dpdk-devbind.py --status lists them, as 0000:01:00.0"
+        ));
+    }
+    // Mellanox/NVIDIA and a few others work beside their kernel driver; for the rest only userspace I/O will do.
+    let driver = fs::read_link(path.join("driver")).ok();
+    let driver = driver.as_deref().and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or("none");
+    let usable = ["vfio-pci", "uio_pci_generic", "igb_uio", "mlx4_core", "mlx5_core", "mana"];
+    if !usable.contains(&driver) {
+        return fail(format!(
+            "PCI device {address} is bound to driver {driver}: run dpdk-devbind.py --bind=vfio-pci {address}"
+        ));
     }
     Ok(())
 }

@@ -52,7 +52,7 @@ pub(crate) fn open(eal: &Eal, config: &WorkersConfig, key: &RssKey) -> Result<Se
     let workers = config.cores.len();
     let mut closed = Vec::new();
     for (index, spec) in config.nic_ports.iter().enumerate() {
-        let fail = |source| StartError::NicPort { name: spec.name.clone(), source };
+        let fail = |error| StartError::NicPort { name: spec.name.clone(), error };
         closed.push(NicPort::open(eal, &spec.device, NicPortId(index as u8)).map_err(fail)?);
     }
     let pools = pools(eal, config, &closed)?;
@@ -74,13 +74,13 @@ pub(crate) fn open(eal: &Eal, config: &WorkersConfig, key: &RssKey) -> Result<Se
             rss_key: Some(*key),
             ..spec.config.clone()
         };
-        let fail = |source| StartError::NicPort { name: spec.name.clone(), source };
+        let fail = |error| StartError::NicPort { name: spec.name.clone(), error };
         let started = nic_port.start(&asked, pool).map_err(fail)?;
         let twin = match &spec.twin {
             None => None,
             Some(name) => {
                 let (mac, mtu) = (started.nic_port.mac(), started.nic_port.mtu());
-                let fail = |source| StartError::Twin { name: name.clone(), source };
+                let fail = |error| StartError::Twin { name: name.clone(), error };
                 Some(Twin::create(name, NicPortId(index as u8), mac, mtu).map_err(fail)?)
             }
         };

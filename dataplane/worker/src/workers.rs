@@ -35,23 +35,23 @@ pub enum StartError {
     #[error("{0}")]
     Config(&'static str),
     /// A NIC port cannot be opened or started.
-    #[error("NIC port {name}: {source}")]
+    #[error("NIC port {name}: {error}")]
     NicPort {
         /// Its name.
         name: String,
         /// Why.
-        source: DpdkError,
+        error: DpdkError,
     },
     /// Memory or threads.
     #[error(transparent)]
     Dpdk(#[from] DpdkError),
     /// A kernel twin cannot be made.
-    #[error("cannot make the twin {name}: {source}; it needs /dev/net/tun, CAP_NET_ADMIN and a free name")]
+    #[error("cannot make the twin {name}: {error}; it needs /dev/net/tun, CAP_NET_ADMIN and a free name")]
     Twin {
         /// Name of the TAP interface.
         name: String,
         /// Why.
-        source: io::Error,
+        error: io::Error,
     },
     /// The system has no random numbers.
     #[error("no random numbers: {0}")]
@@ -103,6 +103,8 @@ impl Workers {
         if config.nic_ports.is_empty() || config.nic_ports.len() > usize::from(u8::MAX) {
             return Err(StartError::Config("there must be 1 to 255 [[nic_port]] sections"));
         }
+        // Before NIC ports are opened, which takes time.
+        config.cores.iter().try_for_each(|core| eal.check_core(*core))?;
         let owner_key: RssKey = random()?;
         let setup = setup::open(eal, config, &owner_key)?;
         Start::new(config, &setup, owner_key)?.threads(eal, config, setup, Box::new(want_neighbour))
