@@ -1,7 +1,6 @@
 //! The engine of one worker: bursts in, verdicts out.
 
-use crate::announce::{self, Outbox};
-use crate::binding;
+use crate::announce::Outbox;
 use crate::board::Boards;
 use crate::burst::Stages;
 use crate::conn::{ConnTable, FlowKey};
@@ -19,6 +18,7 @@ use crate::persist::Templates;
 use crate::sched::Schedulers;
 use crate::state::Timeouts;
 use crate::tables::{Family, ServiceId, Settings, Tables};
+use crate::template_round::TemplateRound;
 use crate::tick::Tick;
 use crate::verdict::Verdict;
 
@@ -149,13 +149,9 @@ pub struct Engine {
     pub(crate) steer_first: bool,
     pub(crate) stages: Box<Stages>,
     pub(crate) orphans: Orphans,
-    /// The shard of templates to be looked through next, and when.
-    template_shard: usize,
-    template_tick: Tick,
+    pub(crate) template_round: TemplateRound,
     /// Connections that had begun at the last [`Engine::expire`].
     begun: u64,
-    /// Templates in the shards looked through since the last round through all of them began.
-    templates_seen: u32,
 }
 
 impl Engine {
@@ -173,10 +169,8 @@ impl Engine {
             v6: ConnTable::new(config.max_ipv6, key, config.now),
             stages: Stages::new(),
             orphans: Orphans::default(),
-            template_shard: usize::from(config.worker),
-            template_tick: config.now,
+            template_round: TemplateRound::new(config.worker, &config.templates, config.now),
             begun: 0,
-            templates_seen: 0,
             steer_first: config.workers > 1 && !config.hardware_steering,
             core: Core {
                 worker: config.worker,
@@ -233,41 +227,6 @@ impl Engine {
         self.sweep_orphans(tables, now);
         self.expire_templates(tables, now);
         self.defend(tables, now);
-    }
-
-    /// Looks through one shard of the templates every so often. The shards are shared out among the workers.
-    fn expire_templates(&mut self, tables: &Tables, now: Tick) {
-        /// All 64 shards in about a second.
-        const PAUSE_MS: u64 = 16;
-        if self.orphans.shards == 0 && now.0 < self.template_tick.0 + PAUSE_MS {
-            return;
-        }
-        let swept = self.orphans.shards > 0;
-        self.orphans.shards = self.orphans.shards.saturating_sub(usize::from(self.core.workers));
-        self.template_tick = now;
-        if self.template_shard < usize::from(self.core.workers) {
-            // About once a second.
-            self.core.schedulers.housekeep(tables, now);
-        }
-        let thins = self.core.thins_templates(tables.settings());
-        let core = &mut self.core;
-        let is_orphan = |id| swept && tables.server(id).is_some_and(|server| !server.available);
-        let Core { boards, templates, outbox, counters, announces, .. } = core;
-        let gone = |server| binding::count_template(boards, server, -1);
-        let outlived = |handle| {
-            if *announces {
-                announce::template(outbox, counters, handle, true);
-            }
-        };
-        self.templates_seen += templates.expire(self.template_shard, now, is_orphan, thins, gone, outlived);
-        let expectations = core.expectations.clone();
-        expectations.expire(self.template_shard, now, |expected| core.disappoint(tables, &expected));
-        self.template_shard += usize::from(core.workers);
-        if self.template_shard >= Templates::shards() {
-            self.template_shard = usize::from(core.worker);
-            core.counters.set(Counter::Templates, self.templates_seen.into());
-            self.templates_seen = 0;
-        }
     }
 
     /// Connections in both tables.

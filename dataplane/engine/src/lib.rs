@@ -34,6 +34,7 @@ mod size;
 mod state;
 mod stray;
 pub mod tables;
+mod template_round;
 mod tick;
 mod unbound;
 mod verdict;

@@ -56,7 +56,9 @@ impl Engine {
             orphans.deletions = tables.deletions();
             let is_wanted = tables.settings().expire_nodest_conn;
             (orphans.left, orphans.once_more) = (false, is_wanted);
-            orphans.shards = if is_wanted { Templates::shards() } else { 0 };
+            // One more for each worker: it may be in the middle of one.
+            let shards = Templates::shards() + usize::from(self.core.workers);
+            orphans.shards = if is_wanted { shards } else { 0 };
             orphans.go_round(is_wanted, (self.v4.capacity(), self.v6.capacity()));
             if is_wanted {
                 self.core.disappoint_orphans(tables);

@@ -32,6 +32,20 @@ pub(crate) const CONTROLLING_MS: u32 = 60_000;
 /// at the same moment then goes first, as in the kernel, and does not keep its template for another [`CONTROLLING_MS`].
 const AFTER_CONNECTIONS_MS: i64 = 256;
 
+/// Templates that [`Templates::expire`] looks at: 30 KB, which take 4 µs from memory, 9 µs if as many go as may.
+const LOOKS: u32 = 256;
+/// As many of these as removing one takes time.
+const REMOVAL: u32 = 8;
+
+/// How far [`Templates::expire`] has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Looked {
+    /// The next slot.
+    UpTo(u32),
+    /// The end of the shard, in which so many templates are left.
+    All(u32),
+}
+
 /// Names a template for as long as a connection is controlled by it, or it has not expired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Handle(pub(crate) u32);
@@ -172,23 +186,28 @@ impl Templates {
 
     /// Removes what is due in one shard, and what controls nothing and has an orphan's server, or is not assured and
     /// `unproven_go`, telling `gone` the server of each, and `outlived` of each whose time has run out but which still
-    /// controls connections. Returns how many are left.
+    /// controls connections. Looks at a bounded number from a slot on.
     pub(crate) fn expire(
         &self,
-        shard: usize,
+        (shard, from): (usize, u32),
         now: Tick,
         is_orphan: impl Fn(ServerId) -> bool,
         unproven_go: bool,
         mut gone: impl FnMut(ServerId),
         mut outlived: impl FnMut(Handle),
-    ) -> u32 {
+    ) -> Looked {
         let number = shard % SHARDS;
         let mut shard = self.lock(number);
         let Shard { index, slots, free, .. } = &mut *shard;
         if index.is_empty() && free.len() == slots.len() {
-            return 0;
+            return Looked::All(0);
         }
-        for (slot, place) in slots.iter_mut().enumerate() {
+        let (mut slot, mut budget) = (from as usize, LOOKS);
+        while let Some(place) = slots.get_mut(slot)
+            && budget > 0
+        {
+            slot += 1;
+            budget -= 1;
             let Some(template) = place else { continue };
             let expendable = unproven_go && !template.assured;
             let orphan = template.controls == 0 && (is_orphan(template.server) || expendable);
@@ -196,23 +215,29 @@ impl Templates {
             if remaining_ms > -AFTER_CONNECTIONS_MS && !orphan {
                 continue;
             }
+            let nth = slot as u32 - 1;
             if template.controls > 0 {
                 // From the moment at which it was due.
                 let late_ms = (-remaining_ms).clamp(0, CONTROLLING_MS.into()) as u32;
                 template.timeout_ms = CONTROLLING_MS;
                 template.last_seen = now.stamp().wrapping_sub(late_ms);
-                outlived(Templates::handle(number, slot as u32));
+                outlived(Templates::handle(number, nth));
                 continue;
             }
             gone(template.server);
             // Only its own place: another one may have been made for the same client since.
-            if index.get(&template.key) == Some(&(slot as u32)) {
+            if index.get(&template.key) == Some(&nth) {
                 index.remove(&template.key);
             }
             *place = None;
-            free.push(slot as u32);
+            free.push(nth);
+            budget = budget.saturating_sub(REMOVAL);
         }
-        (slots.len() - free.len()) as u32
+        if slot < slots.len() {
+            Looked::UpTo(slot as u32)
+        } else {
+            Looked::All((slots.len() - free.len()) as u32)
+        }
     }
 
     /// Templates for which each shard has room.

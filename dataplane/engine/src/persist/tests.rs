@@ -39,9 +39,43 @@ fn create(
 fn expire(all: &Templates, now: Tick) -> (u32, u32) {
     let (mut gone, mut outlived) = (0, 0);
     for shard in 0..Templates::shards() {
-        all.expire(shard, now, |_| false, false, |_| gone += 1, |_| outlived += 1);
+        let mut slot = 0;
+        while let Looked::UpTo(next) =
+            all.expire((shard, slot), now, |_| false, false, |_| gone += 1, |_| outlived += 1)
+        {
+            assert!(next > slot);
+            slot = next;
+        }
     }
     (gone, outlived)
+}
+
+/// A look takes microseconds, however many templates there are and however many of them go.
+#[test]
+fn large_shards_are_looked_through_in_steps() {
+    let all = Templates::new(64 * 2000);
+    let mut made = 0;
+    for n in 0..100_000u32 {
+        let client_net = n.to_be_bytes().into();
+        let key = ControlKey { protocol: 6, client_net, cport: 0, vaddr: [10, 0, 1, 100].into(), vport: 80 };
+        let new = New { key: key.into(), server: &server(1), own_port: true, timeout_s: 60, call_id: b"" };
+        if let Some(Made::New(handle)) = all.create(&new, Tick(1000), |_| true) {
+            all.leave(handle);
+            made += 1;
+        }
+    }
+    assert!(made > 90_000, "{made}");
+    let step = |slot, now| {
+        let mut gone = 0;
+        let looked = all.expire((5, slot), Tick(now), |_| false, false, |_| gone += 1, |_| {});
+        (looked, gone)
+    };
+    assert_eq!(step(0, 2000), (Looked::UpTo(LOOKS), 0));
+    assert_eq!(step(2000 - LOOKS, 2000).1, 0);
+    assert!(matches!(step(2000 - LOOKS, 2000).0, Looked::All(1400..)));
+    let (looked, gone) = step(0, 70_000);
+    assert_eq!((looked, gone), (Looked::UpTo(gone), LOOKS.div_ceil(REMOVAL + 1)));
+    assert_eq!(expire(&all, Tick(70_000)), (made - gone, 0));
 }
 
 /// A client's first two connections come at the same time, each to another worker.
