@@ -74,18 +74,44 @@ pub fn least_of(matches: &[Match]) -> Option<f64> {
     Some(least(best))
 }
 
+/// The least key of `count` matches of the arena from `first` on, but for that of the player in a spot of one of them.
+#[inline(always)]
+pub fn least_but(arena: &[Match], first: usize, count: usize, spot: usize) -> Option<f64> {
+    // Most services have no more than these.
+    match count {
+        1 => Some(least(arena.get(first)?.but(spot))),
+        2 => {
+            let other = arena.get(2 * first + 1 - spot / PLAYERS)?;
+            Some(least(lesser(arena.get(spot / PLAYERS)?.but(spot), other.0)))
+        }
+        _ => least_of_many_but(arena.get(first..first + count)?, spot - first * PLAYERS),
+    }
+}
+
+#[inline(never)]
+fn least_of_many_but(matches: &[Match], player: usize) -> Option<f64> {
+    let best = matches.get(player / PLAYERS)?.but(player);
+    let others = (0..).zip(matches).filter(|(nth, _)| *nth != player / PLAYERS);
+    Some(least(others.fold(best, |best, (_, Match(keys))| lesser(best, *keys))))
+}
+
 impl Match {
+    /// The keys, with [`OUT`] in the place of a player's, or more.
+    #[inline(always)]
+    fn but(&self, player: usize) -> [f64; PLAYERS] {
+        let Match(floors) = &FLOORS[player % PLAYERS];
+        let Match(keys) = *self;
+        std::array::from_fn(|n| more(keys[n], floors[n]))
+    }
+
     /// Puts a key in the place of a player's, and returns the winner's.
     ///
     /// Written so that the compiler makes it a dozen instructions of SSE2, and that what takes time does not wait for
     /// the key, which comes from the match below: the best of the others is found first.
     #[inline(always)]
     pub fn play(&mut self, player: usize, key: f64) -> f64 {
-        let player = player % PLAYERS;
-        let Match(floors) = &FLOORS[player];
-        let Match(keys) = *self;
-        let best = least(std::array::from_fn(|n| more(keys[n], floors[n])));
-        self.0[player] = key;
+        let best = least(self.but(player));
+        self.0[player % PLAYERS] = key;
         less(key, best)
     }
 }

@@ -1,10 +1,14 @@
 //! The best of a thousand servers without looking at a thousand servers.
 //!
 //! A worker keeps a knock-out tournament per service: matches of eight neighbours on the list, whose winners meet in
-//! matches of eight, and so on until at most [`FINALISTS`] are left; of equals the earlier wins. When a server's load
-//! changes, its matches below the final are played again, one on each level. A pick looks at the finalists. Most services
-//! have no more servers than that: then a change is one store. The answer is the one that a scan of the list gives, to
-//! the tie.
+//! matches of eight, and so on until few are left for a final; of equals the earlier wins. A pick takes the best of those on
+//! stage, which is known before: the work is done when a load changes, so that no packet waits for it.
+//!
+//! Of most services all servers are in the final, and on stage: then a change is one store, and a look at the others if it
+//! was the best who got worse. Of larger ones one match of eight is on stage, that in which the best is. It has left the
+//! levels above, so that its changes cost no more; at equal loads, when servers are picked in the order of the list, that
+//! is true for eight picks in a row. When a load changes elsewhere, matches are played again, one on each level. The answer
+//! is the one that a scan of the list gives, to the tie.
 //!
 //! A worker knows what it changed itself ([`Tournaments::counted`], [`Tournaments::reconsider`]). What others changed it
 //! cannot know: so at the first pick of every tick (1 ms) it reads the loads of the next [`READ_AGAIN`] servers again, in
@@ -81,7 +85,7 @@ impl Tournaments {
     ) -> Option<&'a Candidate> {
         match self.trees.get(service.id.0 as usize) {
             Some(tree) if tree.serial == service.plan.serial() && tree.read == now && tree.exact => {
-                match tree.winner_on_stage(&self.matches) {
+                match tree.winner_on_stage() {
                     Some(place) => service.servers.get(place),
                     None => self.pick_anew(service, boards, now, view),
                 }

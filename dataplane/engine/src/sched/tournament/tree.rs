@@ -1,6 +1,6 @@
 //! One service's tournament: where its matches lie, and which of them a pick looks at.
 
-use super::matches::{Match, OUT, PLAYERS, least_of, less};
+use super::matches::{Match, OUT, PLAYERS, least_but, least_of, less};
 use super::player::{Player, Scale, Seat};
 use crate::tables::{SchedulerKind, Service, ServiceId};
 use crate::tick::Tick;
@@ -36,6 +36,8 @@ pub struct Tree {
     /// When loads were read again.
     pub read: Tick,
     pub scale: Scale,
+    /// The least key on stage; at most [`OUT`]. It is known before a pick asks for it, so that nothing waits for it.
+    best: f64,
     /// At most the least key of who is not on stage; at most [`OUT`].
     rival: f64,
     stage: Stage,
@@ -57,18 +59,12 @@ pub struct Tree {
     pub hand: u32,
 }
 
-/// The least key of these matches; [`OUT`] if there are none.
-#[inline(always)]
-fn best_of(arena: &[Match], stage: Stage) -> f64 {
-    let first = stage.first as usize;
-    arena.get(first..first + stage.count as usize).and_then(least_of).unwrap_or(OUT)
-}
-
 /// A service without a tree.
 pub const BARE: Tree = Tree {
     serial: NO_LIST,
     read: Tick(0),
     scale: Scale::NONE,
+    best: OUT,
     rival: STALE,
     stage: Stage { first: 0, count: 0 },
     first: 0,
@@ -136,9 +132,8 @@ impl Tree {
     /// The place in the list of who has won, if that is someone on stage and all keys are exact. Otherwise it takes
     /// [`Tree::winner`] to tell.
     #[inline(always)]
-    pub fn winner_on_stage(&self, arena: &[Match]) -> Option<usize> {
-        let best = best_of(arena, self.stage);
-        (best < self.rival).then(|| self.scale.place(best))
+    pub fn winner_on_stage(&self) -> Option<usize> {
+        (self.best < self.rival).then(|| self.scale.place(self.best))
     }
 
     /// The place in the list of who has won, if all keys are exact. `None` if nobody is to be chosen.
@@ -146,27 +141,27 @@ impl Tree {
         let is_small = self.servers == 0;
         if !is_small {
             self.rival = self.best_finalist(arena);
-            let best = best_of(arena, self.stage);
-            if best >= self.rival {
-                self.change_stage(arena, best);
+            if self.best >= self.rival {
+                self.change_stage(arena);
             }
         }
-        self.winner_on_stage(arena)
+        self.winner_on_stage()
     }
 
-    /// The match of the best of the others comes on stage; that on stage, whose best has this key, goes.
-    fn change_stage(&mut self, arena: &mut [Match], best: f64) {
+    /// The match of the best of the others comes on stage; that on stage goes.
+    fn change_stage(&mut self, arena: &mut [Match]) {
         if self.stage.count > 0 {
-            self.enter(arena, self.spot_above(self.stage.first), best);
+            self.enter(arena, self.spot_above(self.stage.first), self.best);
         }
         let on_stage = self.spot_of(self.scale.place(self.rival) as u32) / PLAYERS as u32;
-        self.stage = Stage { first: on_stage, count: 1 };
+        (self.stage, self.best) = (Stage { first: on_stage, count: 1 }, self.rival);
         self.enter(arena, self.spot_above(on_stage), OUT);
         self.rival = self.best_finalist(arena);
     }
 
     fn best_finalist(&self, arena: &[Match]) -> f64 {
-        less(best_of(arena, Stage { first: self.first, count: self.finals }), OUT)
+        let first = self.first as usize;
+        arena.get(first..first + self.finals as usize).and_then(least_of).map_or(OUT, |best| less(best, OUT))
     }
 
     /// The spot of a match's winner. Match `n` behind the first is match `first + n` of the arena, and its winner player
@@ -178,13 +173,22 @@ impl Tree {
     /// A server's key is another.
     #[inline(always)]
     pub fn play(&mut self, arena: &mut [Match], spot: u32, key: f64) {
-        if (spot / PLAYERS as u32).wrapping_sub(self.stage.first) < self.stage.count {
-            if let Some(Match(players)) = arena.get_mut(spot as usize / PLAYERS) {
-                players[spot as usize % PLAYERS] = key;
-            }
-        } else {
+        if (spot / PLAYERS as u32).wrapping_sub(self.stage.first) >= self.stage.count {
             self.enter(arena, spot, key);
             self.rival = less(self.rival, key);
+            return;
+        }
+        let was_best = self.scale.place(key) == self.scale.place(self.best);
+        let (first, count, spot) = (self.stage.first as usize, self.stage.count as usize, spot as usize);
+        // Before the key is stored: a load of several keys would wait for it.
+        let others = if was_best && key > self.best {
+            least_but(arena, first, count, spot).unwrap_or(OUT)
+        } else {
+            self.best
+        };
+        self.best = less(key, others);
+        if let Some(Match(players)) = arena.get_mut(spot / PLAYERS) {
+            players[spot % PLAYERS] = key;
         }
     }
 
