@@ -58,7 +58,7 @@ pub(super) enum Target {
     NextHops(Vec<KernelHop>),
     /// To the director itself.
     Local,
-    /// Blackhole, unreachable, prohibit.
+    /// Blackhole, unreachable, prohibit, throw.
     Reject,
 }
 
@@ -257,7 +257,9 @@ fn route(message: RouteMessage) -> Option<Route> {
         _ => return None,
     };
     let unusable = RouteFlags::Dead | RouteFlags::Linkdown | RouteFlags::Cloned;
-    if message.header.flags.intersects(unusable) || message.header.source_prefix_length != 0 {
+    // Routes for packets of one type of service, or from some sources only, are for other packets than most.
+    let is_special = message.header.source_prefix_length != 0 || message.header.tos != 0;
+    if message.header.flags.intersects(unusable) || is_special {
         return None;
     }
     let (mut table, mut destination) = (u32::from(message.header.table), unspecified);
@@ -284,7 +286,11 @@ fn route(message: RouteMessage) -> Option<Route> {
     let target = match (message.header.kind, table) {
         (RouteType::Unicast, TABLE_MAIN) if !hops.is_empty() => Target::NextHops(hops),
         (RouteType::Local, TABLE_LOCAL | TABLE_MAIN) => Target::Local,
-        (RouteType::BlackHole | RouteType::Unreachable | RouteType::Prohibit, TABLE_MAIN) => Target::Reject,
+        // After the main table comes one that is empty, so what it does not want to answer goes nowhere.
+        (
+            RouteType::BlackHole | RouteType::Unreachable | RouteType::Prohibit | RouteType::Throw,
+            TABLE_MAIN,
+        ) => Target::Reject,
         _ => return None,
     };
     let prefix = IpNet::new(destination, message.header.destination_prefix_length).ok()?;

@@ -129,6 +129,8 @@ fn what_was_there_at_start_is_mirrored() {
         namespaces.here("route add 203.0.113.0/24 via 10.0.2.77");
         namespaces.here("route add 198.51.100.0/24 nexthop via 10.0.2.77 nexthop via 10.0.2.78");
         namespaces.here("route add blackhole 192.168.0.0/16");
+        namespaces.here("route add throw 203.0.113.128/25");
+        namespaces.here("route add 203.0.113.0/24 tos 0x10 via 10.0.2.78");
         namespaces.here("addr add 2001:db8:2::fe/64 dev twin-lan nodad");
         namespaces.here("link set twin-lan mtu 1400");
     }) else {
@@ -139,6 +141,7 @@ fn what_was_there_at_start_is_mirrored() {
         ("203.0.113.9", via(1400)),
         ("198.51.100.9", via(1400)),
         ("192.168.1.1", Hop::Unreachable),
+        ("203.0.113.129", Hop::Unreachable),
         ("10.0.2.254", Hop::Local),
         ("127.0.0.1", Hop::Local),
         ("10.0.2.99", Hop::Unresolved),

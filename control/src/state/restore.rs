@@ -6,7 +6,9 @@ use super::record;
 use crate::config::SyncDaemon;
 use crate::dataplane::Dataplane;
 use crate::director::Director;
-use shunt_engine::{ConnectionInfo, InstallFrom, Tally};
+use shunt_engine::persist::CONTROLLING_MS;
+use shunt_engine::{ConnectionInfo, ControlKey, InstallFrom, Tally};
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -49,11 +51,11 @@ fn try_restore(
         tracing::info!("no state file {}: starting empty", path.display());
         return Ok(None);
     };
-    let mut payload = Vec::new();
+    let (mut payload, mut controls) = (Vec::new(), Controls::default());
     while let Some(kind) = reader.next(&mut payload)? {
         let fine = match kind {
             Kind::Commands => str::from_utf8(&payload).is_ok(),
-            _ => count(&payload).is_some(),
+            _ => controls.learn(&payload, reader.age).is_some(),
         };
         if !fine {
             return Err(reader.damaged("a record makes no sense"));
@@ -69,7 +71,7 @@ fn try_restore(
     let mut tally = Tally::default();
     for kind in [Kind::Templates, Kind::Connections] {
         each_block(path, kind, |payload, age| {
-            tally.add(dataplane.install(&mut living(payload, age), InstallFrom::StateFile));
+            tally.add(dataplane.install(&mut controls.living(payload, age), InstallFrom::StateFile));
         })?;
     }
     tracing::info!(
@@ -83,16 +85,6 @@ fn try_restore(
     Ok(daemons)
 }
 
-/// The number of records; `None` if they do not fill the payload.
-fn count(mut payload: &[u8]) -> Option<usize> {
-    let mut count = 0;
-    while !payload.is_empty() {
-        record::read(&mut payload)?;
-        count += 1;
-    }
-    Some(count)
-}
-
 fn each_block(path: &Path, wanted: Kind, mut each: impl FnMut(&[u8], Duration)) -> Result<(), StateError> {
     let Some(mut reader) = Reader::open(path)? else { return Ok(()) };
     let mut payload = Vec::new();
@@ -104,13 +96,44 @@ fn each_block(path: &Path, wanted: Kind, mut each: impl FnMut(&[u8], Duration)) 
     Ok(())
 }
 
-/// The records of a block that have not expired since.
-fn living(mut payload: &[u8], age: Duration) -> impl Iterator<Item = ConnectionInfo> {
-    let age_ms = age.as_millis() as u64;
-    std::iter::from_fn(move || if payload.is_empty() { None } else { record::read(&mut payload) }).filter_map(
-        move |mut info| {
-            info.expires_ms = info.expires_ms.checked_sub(age_ms).filter(|left| *left > 0)?;
-            Some(info)
-        },
-    )
+/// What controls connections that live.
+#[derive(Default)]
+struct Controls(HashSet<ControlKey>);
+
+impl Controls {
+    /// Learns what controls the records of a block that have not expired since. `None` if a record makes no sense.
+    fn learn(&mut self, mut payload: &[u8], age: Duration) -> Option<()> {
+        while !payload.is_empty() {
+            let info = record::read(&mut payload)?;
+            if u128::from(info.expires_ms) > age.as_millis() {
+                self.0.extend(info.control);
+            }
+        }
+        Some(())
+    }
+
+    /// The records of a block that have not expired since, and those that have but control some that have not: a
+    /// director that goes on would keep them, [`CONTROLLING_MS`] at a time.
+    fn living(&self, mut payload: &[u8], age: Duration) -> impl Iterator<Item = ConnectionInfo> {
+        let age_ms = age.as_millis() as u64;
+        let next = move || if payload.is_empty() { None } else { record::read(&mut payload) };
+        std::iter::from_fn(next).filter_map(move |info| {
+            if info.expires_ms > age_ms {
+                return Some(ConnectionInfo { expires_ms: info.expires_ms - age_ms, ..info });
+            }
+            let late_ms = age_ms - info.expires_ms;
+            let expires_ms = u64::from(CONTROLLING_MS) - late_ms % u64::from(CONTROLLING_MS);
+            self.0.contains(&key(&info)).then_some(ConnectionInfo {
+                expires_ms,
+                timeout_ms: CONTROLLING_MS,
+                ..info
+            })
+        })
+    }
+}
+
+/// How what it controls names it.
+fn key(info: &ConnectionInfo) -> ControlKey {
+    let &ConnectionInfo { protocol, caddr: client_net, cport, vaddr, vport, .. } = info;
+    ControlKey { protocol, client_net, cport, vaddr, vport }
 }

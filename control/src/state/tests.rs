@@ -347,25 +347,66 @@ fn refusals_say_why() {
     assert!(matches!(Reader::open(&directory.path().join("none")), Ok(None)));
 }
 
-#[test]
-fn what_has_expired_meanwhile_is_not_restored() {
+/// Restores a file of these records that is a minute old.
+fn a_minute_later(records: &[(Kind, ConnectionInfo)]) -> Vec<ConnectionInfo> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state");
-    let mut records = Vec::new();
-    for (cport, expires_ms) in [(1, 20_000), (2, 90_000)] {
-        record::write(&ConnectionInfo { expires_ms, ..connection("192.0.2.1", cport) }, &mut records);
-    }
     let mut writer = Writer::create(&path).unwrap();
-    writer.block(Kind::Connections, &records).unwrap();
+    for (kind, info) in records {
+        let mut bytes = Vec::new();
+        record::write(info, &mut bytes);
+        writer.block(*kind, &bytes).unwrap();
+    }
     writer.finish().unwrap();
-    // A minute older: the time stands behind magic and version.
+    // The time stands behind magic and version.
     let mut bytes = std::fs::read(&path).unwrap();
     let written = u64::from_le_bytes(bytes[12..20].try_into().unwrap()) - 60;
     bytes[12..20].copy_from_slice(&written.to_le_bytes());
     std::fs::write(&path, bytes).unwrap();
-    let connections = Rig::restored(&path).connections();
+    Rig::restored(&path).connections()
+}
+
+#[test]
+fn what_has_expired_meanwhile_is_not_restored() {
+    let with = |cport, expires_ms| ConnectionInfo { expires_ms, ..connection("192.0.2.1", cport) };
+    let records = [(1, 20_000), (2, 90_000)].map(|(cport, life)| (Kind::Connections, with(cport, life)));
+    let connections = a_minute_later(&records);
     assert_eq!(connections.len(), 1);
     assert!(connections[0].cport == 2 && (25_000..=30_000).contains(&connections[0].expires_ms));
+}
+
+/// A template that ran out meanwhile, and a control connection: each has another minute as long as a connection lives that
+/// it controls, but for none that has expired too.
+#[test]
+fn what_controls_living_connections_is_restored() {
+    let key = |client: &str, cport, vport| {
+        let client_net = client.parse().unwrap();
+        ControlKey { protocol: 6, client_net, cport, vaddr: [10, 0, 0, 1].into(), vport }
+    };
+    let template = |client: &str| {
+        let info = connection(client, 0);
+        (Kind::Templates, ConnectionInfo { flags: TEMPLATE, expires_ms: 10_000, timeout_ms: 50_000, ..info })
+    };
+    let controlled = |client: &str, control, expires_ms| {
+        (Kind::Connections, ConnectionInfo { control, expires_ms, ..connection(client, 4000) })
+    };
+    let control = ConnectionInfo { vport: 21, expires_ms: 10_000, ..connection("192.0.2.3", 3000) };
+    let records = [
+        template("192.0.2.1"),
+        template("192.0.2.2"),
+        controlled("192.0.2.1", Some(key("192.0.2.1", 0, 80)), 90_000),
+        controlled("192.0.2.2", Some(key("192.0.2.2", 0, 80)), 30_000),
+        (Kind::Connections, control),
+        controlled("192.0.2.3", Some(key("192.0.2.3", 3000, 21)), 90_000),
+    ];
+    let restored = a_minute_later(&records);
+    let names: Vec<_> = restored.iter().map(|info| (info.caddr.to_string(), info.cport)).collect();
+    let expected = [("192.0.2.1", 0), ("192.0.2.1", 4000), ("192.0.2.3", 3000), ("192.0.2.3", 4000)];
+    assert_eq!(names, expected.map(|(client, cport)| (client.to_owned(), cport)));
+    for info in [&restored[0], &restored[2]] {
+        // 50 seconds late, and the minute from when it was due.
+        assert!(info.timeout_ms == 60_000 && (5_000..=10_000).contains(&info.expires_ms), "{info:?}");
+    }
 }
 
 #[test]

@@ -26,8 +26,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Shards, as a shift: 64 locks, so that two workers seldom want the same one.
 const SHARD_SHIFT: u32 = 6;
 const SHARDS: usize = 1 << SHARD_SHIFT;
-/// Life of a template that ran out while connections still used it: from then on for good (spec §8).
-pub(crate) const CONTROLLING_MS: u32 = 60_000;
+/// Life of a template (or control connection) that ran out while connections still used it, milliseconds: from then on for
+/// good (spec `connections.md` §8).
+pub const CONTROLLING_MS: u32 = 60_000;
 /// Templates go so long after they are due, milliseconds: two slots of the connections' wheel. A connection that is due
 /// at the same moment then goes first, as in the kernel, and does not keep its template for another [`CONTROLLING_MS`].
 const AFTER_CONNECTIONS_MS: i64 = 256;
