@@ -370,7 +370,7 @@ fn sysctls() {
 
 /// The interface of a daemon comes and goes.
 #[derive(Default)]
-struct Plug(AtomicBool);
+struct Plug(Arc<AtomicBool>);
 
 impl DaemonHost for Plug {
     fn mtu(&self, _: &str) -> Result<u32, Refusal> {
@@ -378,13 +378,37 @@ impl DaemonHost for Plug {
     }
 
     fn start(&self, _: DaemonParts) -> Result<Box<dyn Running>, Refusal> {
-        Ok(Box::new(Idle))
+        Ok(Box::new(Plugged(self.0.clone())))
     }
 }
 
-struct Idle;
+struct Plugged(Arc<AtomicBool>);
 
-impl Running for Idle {}
+impl Running for Plugged {
+    fn is_cut_off(&self) -> bool {
+        !self.0.load(Relaxed)
+    }
+}
+
+#[test]
+fn a_daemon_whose_interface_goes_waits_for_it() {
+    let rig = Rig::new(4, 4);
+    let plug = Arc::new(Plug::default());
+    let mut director = rig.director.lock().unwrap();
+    director.set_daemon_host(plug.clone());
+    plug.0.store(true, Relaxed);
+    let options = DaemonOptions { interface: "sync0".to_owned(), syncid: 3, ..DaemonOptions::default() };
+    director.start_daemon(Role::Master, &options).unwrap();
+    director.tick(Tick(2000)).unwrap();
+    assert!(director.daemons().len() == 1 && director.waiting_daemons().is_empty());
+    plug.0.store(false, Relaxed);
+    director.tick(Tick(4000)).unwrap();
+    assert_eq!(director.waiting_daemons()[0].options, options);
+    assert!(director.daemons().is_empty() && !published(&rig).settings().sync.master);
+    plug.0.store(true, Relaxed);
+    director.tick(Tick(6000)).unwrap();
+    assert!(director.daemons().len() == 1 && published(&rig).settings().sync.master);
+}
 
 #[test]
 fn a_wanted_daemon_waits_for_its_interface() {

@@ -104,7 +104,8 @@ _director_cables() {
     for interface in wan lan; do
         _cable "$lab" director "$interface" "d-$interface" "br-$interface"
         ip -n "$lab-director" link set "$interface" arp off
-        in_ns "$lab" director sysctl -qw "net.ipv6.conf.$interface.disable_ipv6=1" "net.ipv4.conf.$interface.rp_filter=1"
+        in_ns "$lab" director sysctl -qw "net.ipv6.conf.$interface.disable_ipv6=1" "net.ipv4.conf.$interface.rp_filter=1" \
+            "net.ipv4.conf.$interface.forwarding=0"
     done
 }
 

@@ -47,7 +47,8 @@ impl Standby<'_> {
             // As in the lab: the kernel sees each frame as well, and must leave the answers to its twin.
             ip(format!("-n {ns} link set {interface} arp off up"));
             ip(format!(
-                "{enter} sysctl -qw net.ipv6.conf.{interface}.disable_ipv6=1 net.ipv4.conf.{interface}.rp_filter=1"
+                "{enter} sysctl -qw net.ipv6.conf.{interface}.disable_ipv6=1 net.ipv4.conf.{interface}.rp_filter=1 \
+                 net.ipv4.conf.{interface}.forwarding=0"
             ));
         }
         let config = std::fs::read_to_string(lab.dir().join("shunt.toml")).expect("a configuration");

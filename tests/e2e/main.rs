@@ -16,6 +16,7 @@ mod refused;
 mod restart;
 mod scale;
 mod sharing;
+mod sync;
 mod traffic;
 
 use shunt_rig::lab::{Director, Family, Lab, Method, SERVERS, eventually, vip};

@@ -67,8 +67,8 @@ impl Config {
             let taken =
                 |what: &str, by: &str| format!("{what} `{by}' is taken by another NIC port: write another");
             ensure(names.insert(&nic_port.name), path("name"), || taken("name", &nic_port.name))?;
-            let device = nic_port.device.split(',').next().unwrap_or_default();
-            ensure(devices.insert(device), path("device"), || taken("device", device))?;
+            let device = nic_port.device_name();
+            ensure(devices.insert(device.clone()), path("device"), || taken("device", &device))?;
             for (key, interface) in
                 [("device", nic_port.interface().map(str::to_owned)), ("twin", nic_port.twin_name())]
             {
@@ -167,6 +167,13 @@ impl Config {
                 "`{}': write the absolute path of a file, such as \"/var/lib/shunt/state\"",
                 file.display()
             )
+        })?;
+        // A save renames another file to this name.
+        let socket = &self.control.socket;
+        let mut lock = socket.clone().into_os_string();
+        lock.push(".lock");
+        ensure(file != socket && file.as_os_str() != lock, "state.file", || {
+            format!("`{}' is the control socket's, or its lock's: write another file", file.display())
         })
     }
 
@@ -278,6 +285,10 @@ fn check_nic_port(nic_port: &NicPort, path: &impl Fn(&str) -> String, workers: u
         format!(
             "`{device}': write a PCI address like \"0000:01:00.0\" or a virtual device like \"net_tap0,iface=lan0\""
         )
+    })?;
+    let needs_interface = ["net_af_packet", "net_af_xdp"].iter().any(|driver| device.starts_with(driver));
+    ensure(nic_port.interface().is_some() || !needs_interface, path("device"), || {
+        format!("`{device}' says no interface: write \"{name_of_driver},iface=eth1\"")
     })?;
     if let Some(rx_queues) = nic_port.rx_queues {
         range(&path("rx_queues"), usize::from(rx_queues), 1..=workers)?;

@@ -109,6 +109,17 @@ impl NicPort {
         self.device.split(',').find_map(|argument| argument.strip_prefix("iface="))
     }
 
+    /// What the device is called: the first part of [`NicPort::device`], a PCI address in full.
+    #[must_use]
+    pub fn device_name(&self) -> String {
+        let name = self.device.split(',').next().unwrap_or_default();
+        if is_pci_address(name) && name.matches(':').count() == 1 {
+            format!("0000:{name}").to_ascii_lowercase()
+        } else {
+            name.to_ascii_lowercase()
+        }
+    }
+
     /// PCI or virtual?
     #[must_use]
     pub fn device(&self) -> Device {

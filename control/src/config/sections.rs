@@ -1,6 +1,7 @@
 //! The small sections of the configuration.
 
 use super::Mac;
+use crate::director::prefix;
 use crate::sync::{DaemonOptions, Role};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -137,6 +138,7 @@ impl Default for State {
 #[serde(deny_unknown_fields)]
 pub struct NextHop {
     /// The prefix; 0.0.0.0/0 and ::/0 are the rest of the world.
+    #[serde(deserialize_with = "prefix::deserialize")]
     pub prefix: IpNet,
     /// Name of the NIC port to leave by.
     pub nic_port: String,

@@ -180,6 +180,22 @@ fn values_that_make_no_sense_are_refused() {
             "f.toml:9: nic_port[2].device: device `net_tap0' is",
         ),
         (
+            "[[nic_port]]\nname = \"b\"\ndevice = \"net_af_packet0\"",
+            "f.toml:9: nic_port[2].device: `net_af_packet0' says no",
+        ),
+        (
+            "[state]\nfile = \"/run/shunt/control.sock\"",
+            "f.toml:8: state.file: `/run/shunt/control.sock' is the",
+        ),
+        (
+            "[state]\nfile = \"/run/shunt/control.sock.lock\"",
+            "f.toml:8: state.file: `/run/shunt/control.sock.lock' is",
+        ),
+        (
+            "[[nic_port]]\nname = \"b\"\ndevice = \"0000:0A:00.0\"\n[[nic_port]]\nname = \"c\"\ndevice = \"0a:00.0,x=1\"",
+            "f.toml:12: nic_port[3].device: device `0000:0a:00.0' is taken",
+        ),
+        (
             "[[nic_port]]\nname = \"b\"\ndevice = \"net_tap1,iface=x\"",
             "f.toml:9: nic_port[2].device: interface `x' is taken by another NIC port",
         ),
@@ -233,6 +249,19 @@ fn a_reload_tells_live_keys_from_others() {
     };
     assert_eq!(sorted(diff.live), ["ipvs.drop_entry", "local_address", "log.level"]);
     assert_eq!(sorted(diff.needs_restart), ["limits.services", "nic_port[1].mtu", "workers.cores"]);
+}
+
+#[test]
+fn an_address_is_a_prefix_of_its_whole_length() {
+    let text = format!(
+        "{MINIMAL}[[next_hop]]\nprefix = \"fd00::1\"\nnic_port = \"eth\"\nmac = \"02:00:00:00:00:01\"\n\
+         [[mark]]\nmark = 5\ndestination = \"10.0.1.100\"\n"
+    );
+    let config = Config::parse("f", &text).unwrap();
+    assert_eq!(config.next_hop[0].prefix.to_string(), "fd00::1/128");
+    assert_eq!(config.mark[0].destination.map(|net| net.to_string()).as_deref(), Some("10.0.1.100/32"));
+    let error = Config::parse("f", &text.replace("10.0.1.100", "10.0.1.")).unwrap_err().to_string();
+    assert!(error.contains("`10.0.1.': write a prefix like"), "{error}");
 }
 
 #[test]

@@ -3,12 +3,12 @@
 //! netfilter is not on the way of shunt's packets, so marks cannot come from iptables. Only packets that open a flow are
 //! marked; the first rule that matches decides.
 
+use super::prefix;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use shunt_engine::tables::{Family, MarkRule, Prefix};
 use shunt_wire::NicPortId;
 use std::fmt;
-use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
@@ -145,8 +145,10 @@ pub struct Mark {
     /// 4 or 6; needed only if neither prefix says it and the rule is not for both.
     pub family: Option<u8>,
     /// Source prefix.
+    #[serde(default, deserialize_with = "prefix::optional")]
     pub source: Option<IpNet>,
     /// Destination prefix.
+    #[serde(default, deserialize_with = "prefix::optional")]
     pub destination: Option<IpNet>,
     /// Protocol.
     pub protocol: Option<Protocol>,
@@ -180,8 +182,10 @@ impl Mark {
             let [key, word] = pair else { return Err(MarkError::Missing(pair[0].clone())) };
             match key.as_str() {
                 "family" => rule.family = Some(word.parse().map_err(|_| value("family", word))?),
-                "source" => rule.source = Some(prefix(word).ok_or_else(|| value("prefix", word))?),
-                "destination" => rule.destination = Some(prefix(word).ok_or_else(|| value("prefix", word))?),
+                "source" => rule.source = Some(prefix::parse(word).ok_or_else(|| value("prefix", word))?),
+                "destination" => {
+                    rule.destination = Some(prefix::parse(word).ok_or_else(|| value("prefix", word))?)
+                }
                 "protocol" => {
                     let known = Protocol::ALL.iter().find(|(name, ..)| name == word);
                     rule.protocol = Some(known.ok_or_else(|| value("protocol", word))?.1);
@@ -250,11 +254,6 @@ impl Mark {
         };
         Ok(self.families()?.into_iter().map(rule).collect())
     }
-}
-
-/// A prefix, or an address, which is a prefix of its whole length.
-fn prefix(word: &str) -> Option<IpNet> {
-    word.parse().ok().or_else(|| word.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
 /// As `mark add` takes it.

@@ -9,6 +9,7 @@
 
 mod attempt;
 mod mark;
+pub(crate) mod prefix;
 mod refusal;
 mod resolver;
 mod scheduler_name;

@@ -35,9 +35,20 @@ impl Director {
         self.start_daemon(role, options).inspect_err(|why| self.daemons.wait(role, options, why.clone()))
     }
 
-    /// Tries again to start those that wait. True if one was.
+    /// Stops daemons whose interface is gone or another by now, and tries again to start those that wait. True if there was
+    /// a change.
     pub(super) fn retry_daemons(&mut self) -> bool {
-        let mut started = false;
+        let cut_off = self.daemons.let_wait_those_cut_off();
+        for (role, interface) in &cut_off {
+            let role = role.name();
+            tracing::warn!(
+                "the synchronisation daemon {role} has lost its interface {interface}, or its address"
+            );
+        }
+        if !cut_off.is_empty() {
+            self.sync_changed();
+        }
+        let mut started = !cut_off.is_empty();
         for WaitingDaemon { role, options, .. } in self.daemons.waiting() {
             if self.want_daemon(role, &options).is_ok() {
                 let (role, interface) = (role.name(), &options.interface);

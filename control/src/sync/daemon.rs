@@ -146,7 +146,12 @@ pub struct DaemonParts {
 }
 
 /// A daemon at work: dropping it stops it.
-pub trait Running: Send {}
+pub trait Running: Send {
+    /// Are its sockets dead, because its interface is gone, or was made anew, or has another address?
+    fn is_cut_off(&self) -> bool {
+        false
+    }
+}
 
 /// Where daemons run: over the kernel's sockets, or over what a test has in their place.
 pub trait DaemonHost: Send + Sync {
@@ -186,8 +191,7 @@ struct Daemon {
 enum State {
     Runs {
         config: DaemonConfig,
-        /// Held, not used: dropping it stops the daemon.
-        _running: Box<dyn Running>,
+        running: Box<dyn Running>,
     },
     /// It could not be started, because of this; it is tried again.
     Waits(Refusal),
@@ -282,7 +286,7 @@ impl Daemons {
             counters: self.counters.clone(),
         };
         let running = self.host.start(parts)?;
-        let state = State::Runs { config, _running: running };
+        let state = State::Runs { config, running };
         *self.place(role) = Some(Daemon { options, state });
         self.set_settings(settings);
         Ok(())
@@ -294,6 +298,22 @@ impl Daemons {
             return;
         }
         *self.place(role) = Some(Daemon { options: options.with_interface(), state: State::Waits(why) });
+    }
+
+    /// Stops those that are cut off, to be started again as soon as they can. Returns which.
+    pub(crate) fn let_wait_those_cut_off(&mut self) -> Vec<(Role, String)> {
+        let mut stopped = Vec::new();
+        for role in [Role::Master, Role::Backup] {
+            let Some(daemon) = self.place(role) else { continue };
+            if matches!(&daemon.state, State::Runs { running, .. } if running.is_cut_off()) {
+                stopped.push((role, daemon.options.interface.clone()));
+                daemon.state = State::Waits(Errno::Enodev.into());
+            }
+        }
+        if !stopped.is_empty() {
+            self.set_settings(self.settings.get());
+        }
+        stopped
     }
 
     pub(crate) fn stop(&mut self, role: Role) -> Result<(), Refusal> {

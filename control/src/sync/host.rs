@@ -33,6 +33,8 @@ impl DaemonHost for KernelHost {
         let interface = find(&parts.config.interface)?;
         let stop = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).map_err(system)?);
         let (stopped, builder) = (stop.clone(), Builder::new());
+        let (name, config) = (parts.config.interface.clone(), &parts.config);
+        let is_bound = config.role == Role::Master && config.group.is_ipv4();
         let thread = match parts.config.role {
             Role::Master => {
                 let sockets = sockets::for_master(&parts.config, &interface).map_err(system)?;
@@ -43,7 +45,7 @@ impl DaemonHost for KernelHost {
                 builder.name("sync-backup".to_owned()).spawn(move || run_backup(parts, &sockets, &stopped))
             }
         };
-        Ok(Box::new(Thread { stop, thread: Some(thread.map_err(system)?) }))
+        Ok(Box::new(Thread { stop, thread: Some(thread.map_err(system)?), name, interface, is_bound }))
     }
 }
 
@@ -63,9 +65,25 @@ fn system(error: impl Into<io::Error>) -> Refusal {
 struct Thread {
     stop: Arc<OwnedFd>,
     thread: Option<JoinHandle<()>>,
+    /// Its interface by name, and as it was when the sockets were opened.
+    name: String,
+    interface: Interface,
+    /// Are the sockets bound to the interface's address?
+    is_bound: bool,
 }
 
-impl Running for Thread {}
+impl Running for Thread {
+    fn is_cut_off(&self) -> bool {
+        match Interface::find(&self.name) {
+            Ok(Some(now)) => {
+                now.index != self.interface.index || self.is_bound && now.ipv4 != self.interface.ipv4
+            }
+            Ok(None) => true,
+            // The kernel does not say.
+            Err(_) => false,
+        }
+    }
+}
 
 impl Drop for Thread {
     fn drop(&mut self) {
