@@ -113,10 +113,10 @@ impl NicPort {
     #[must_use]
     pub fn device_name(&self) -> String {
         let name = self.device.split(',').next().unwrap_or_default();
-        if is_pci_address(name) && name.matches(':').count() == 1 {
-            format!("0000:{name}").to_ascii_lowercase()
-        } else {
-            name.to_ascii_lowercase()
+        match (is_pci_address(name), name.matches(':').count()) {
+            (true, 1) => format!("0000:{name}").to_ascii_lowercase(),
+            (true, _) => name.to_ascii_lowercase(),
+            (false, _) => name.to_owned(),
         }
     }
 
